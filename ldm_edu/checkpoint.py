@@ -1,0 +1,116 @@
+"""Files that are whole or absent: weights as safetensors, settings as JSON, each replaced in one move.
+
+Nothing is unpickled. A process killed at any moment leaves the file of before or the file of after.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is missing, damaged, foreign, or cannot be written."""
+
+
+def write_atomic(path: str | Path, data: bytes) -> None:
+    """Write a file under a temporary name beside its place, flush it to the disk, and move it there.
+
+    Raises:
+        CheckpointError: the disk is full, the folder is read-only, …; what stood at `path` is untouched.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise CheckpointError(
+                f"{path}: could not be written ({error.strerror or error}); what was there before is unchanged"
+            ) from None
+        raise
+
+
+def write_json(path: str | Path, value: Mapping) -> None:
+    """Write a JSON file, whole or not at all."""
+    write_atomic(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: str | Path) -> dict:
+    """Read a JSON object.
+
+    Raises:
+        CheckpointError: no such file, or it is not a JSON object.
+    """
+    try:
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: damaged or not JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path}: expected a JSON object, got {type(value).__name__}")
+    return value
+
+
+def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], about: Mapping | None = None) -> None:
+    """Write named tensors, and a JSON object about them in the same file's header, whole or not at all."""
+    from safetensors.torch import save
+
+    # Clones, because safetensors refuses tensors that share memory (tied weights, views).
+    whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    write_atomic(path, save(whole, {"about": json.dumps(about or {})}))
+
+
+def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
+    """Read what `write_tensors` wrote: the tensors, on the CPU, and the object about them.
+
+    Raises:
+        CheckpointError: no such file, cut short, or not a safetensors file of ours.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise CheckpointError(f"{path}: no such file")
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {}).get("about", "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, about
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{path}: damaged or not a safetensors file ({error})") from None
+
+
+def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str | Path) -> None:
+    """Copy named weights into a module; every name and shape must fit, or nothing is copied.
+
+    Raises:
+        CheckpointError: names the first that are missing, unexpected, or of another shape.
+    """
+    own = module.state_dict()
+    problems = [f"{n} is missing" for n in own if n not in tensors]
+    problems += [f"{n} is unexpected" for n in tensors if n not in own]
+    problems += [
+        f"{n} has shape {tuple(tensors[n].shape)}, expected {tuple(own[n].shape)}"
+        for n in own
+        if n in tensors and tensors[n].shape != own[n].shape
+    ]
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise CheckpointError(f"{where}: the weights do not fit the model: {'; '.join(problems[:3])}{more}")
+    with torch.no_grad():
+        module.load_state_dict(tensors)

@@ -1,0 +1,135 @@
+"""The command line: ldm-edu train, generate, info, bench.
+
+Errors that a user can mend are one line on standard error and exit code 2; --debug shows the traceback.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from ldm_edu.latent import SamplerName
+from ldm_edu.options import Nothing, with_options
+from ldm_edu.train import TrainConfig
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"max_content_width": 110},
+)
+
+
+@app.callback()
+def debug(debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False) -> None:
+    """Latent diffusion: train it, draw with it, measure it."""
+
+
+@app.command()
+@with_options(TrainConfig())
+def train(
+    out: Annotated[Path, typer.Option(help="the run's folder")],
+    given: dict,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out, if there is one")] = False,
+) -> None:
+    """Train an autoencoder, then a diffusion model in its latents; score it and write its card."""
+    from ldm_edu.run import run_training
+
+    given = {k: None if v is Nothing else v for k, v in given.items()}
+    run_training(given, out, resume=resume, command=command_line())
+
+
+@app.command()
+def generate(
+    checkpoint: Annotated[Path, typer.Argument(help="a checkpoint folder")],
+    out: Annotated[Path, typer.Option(help="a .png file for a grid, or a folder for single files")] = Path(
+        "samples.png"
+    ),
+    count: Annotated[int, typer.Option(help="how many pictures")] = 16,
+    label: Annotated[Optional[str], typer.Option(help="a class, by name or number; all in turn unless given")] = None,  # noqa: UP045
+    steps: Annotated[int, typer.Option(help="sampler steps")] = 50,
+    sampler: Annotated[SamplerName, typer.Option(help="which sampler")] = "ddim",
+    eta: Annotated[float, typer.Option(help="η of ddim: 0 deterministic, 1 as random as DDPM")] = 0.0,
+    guidance: Annotated[float, typer.Option(help="weight of classifier-free guidance; 1 is off")] = 2.0,
+    seed: Annotated[int, typer.Option(help="seed of the noise")] = 0,
+    batch: Annotated[int, typer.Option(help="pictures at once")] = 64,
+    scale: Annotated[int, typer.Option(help="enlarge each pixel of a grid so many times")] = 2,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+) -> None:
+    """Draw pictures with a checkpoint."""
+    from ldm_edu.run import run_generate
+
+    run_generate(
+        checkpoint, out, count=count, label=label, steps=steps, sampler=sampler, eta=eta, guidance=guidance, seed=seed,
+        batch=batch, scale=scale, device=device,
+    )  # fmt: skip
+
+
+@app.command()
+def info(
+    checkpoint: Annotated[Path, typer.Argument(help="a checkpoint folder")],
+    json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
+) -> None:
+    """Show a checkpoint's card, or where an unfinished run stands."""
+    from ldm_edu.run import show_info
+
+    typer.echo(show_info(checkpoint, as_json=json), nl=False)
+
+
+@app.command()
+def bench(
+    what: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(
+            help="structure, small, sampling, latent, options, import, quality; all but quality unless given"
+        ),
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="about how long to measure each comparison")] = 10.0,
+    threads: Annotated[int, typer.Option(help="CPU threads")] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
+) -> None:
+    """Measure speed against diffusers and between options: ratios of interleaved runs, with their spread."""
+    from ldm_edu.bench import run_bench
+
+    run_bench(what or [], seconds=seconds, threads=threads, device=device, as_json=json)
+
+
+def command_line() -> str:
+    """What the user typed, for the card: the program's name instead of its path."""
+    return shlex.join(["ldm-edu", *sys.argv[1:]])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        return app(arguments, prog_name="ldm-edu", standalone_mode=False) or 0
+    except KeyboardInterrupt:
+        print("\nldm-edu: stopped; a training goes on from its last save with --resume", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if "--debug" in arguments:
+            raise
+        return _report(error)
+
+
+def _report(error: Exception) -> int:
+    """One line for what a user can mend; anything else is a bug and says how to show more."""
+    from ldm_edu.fit import TrainingError
+
+    if hasattr(error, "format_message"):  # Typer's own: unknown option, wrong type, …
+        message = error.format_message() or "say what to do; see ldm-edu --help"
+    elif isinstance(error, ValueError | TrainingError | OSError):
+        message = str(error)
+    elif isinstance(error, ImportError):
+        name = (error.name or str(error)).partition(".")[0]
+        message = f"this needs the package {name}: pip install {name}"
+    else:
+        message = f"unexpected {type(error).__name__}: {error}; run again with `ldm-edu --debug …` to see where"
+    print("ldm-edu: " + " ".join(message.split()), file=sys.stderr)
+    return 2

@@ -1,0 +1,139 @@
+"""Pictures from disk: any single file, a folder of them, and the sets that torchvision loads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ldm_edu.data.pictures import Pictures, to_bytes, to_float
+
+IGNORED = {"Thumbs.db", "desktop.ini"}  # left behind by file managers, like names that start with a dot
+
+
+def open_picture(path: str | Path, size: int, channels: int = 3) -> Tensor:
+    """Read one picture as (channels, size, size) uint8: turned upright, flattened on white, cropped to its middle square.
+
+    Any mode is taken: palette, alpha, 16 bit, CMYK, grey.
+
+    Raises:
+        ValueError: the file cannot be read as a picture.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as image:
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith("I") or image.mode == "F":
+                image = _eight_bit(image)
+            if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+                image = image.convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            image = image.convert("L" if channels == 1 else "RGB")
+            image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
+            pixels = torch.from_numpy(np.array(image))
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: cannot be read as a picture ({error})") from None
+    return pixels.reshape(size, size, channels).permute(2, 0, 1)
+
+
+def _eight_bit(image):
+    """A 16-bit or float picture as 8 bits; 16-bit values are scaled, others are taken as 0 … 255."""
+    from PIL import Image
+
+    values = np.asarray(image, dtype=np.float64)
+    scale = 257.0 if image.mode.startswith("I") and values.max() > 255 else 1.0
+    return Image.fromarray((values / scale).round().clip(0, 255).astype(np.uint8))
+
+
+def folder(path: str | Path, size: int, channels: int = 3) -> Pictures:
+    """Read a folder of pictures; where it has sub-folders, each is a class named after it.
+
+    Raises:
+        ValueError: no such folder, no pictures, a file that is no picture, or pictures beside sub-folders.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise ValueError(f"{path}: no such folder; give a folder of pictures or the name of a set")
+    entries = sorted(p for p in path.iterdir() if not p.name.startswith(".") and p.name not in IGNORED)
+    classes = [p for p in entries if p.is_dir()]
+    files = [p for p in entries if not p.is_dir()]
+    if classes and files:
+        raise ValueError(f"{path}: holds files ({files[0].name}, …) beside sub-folders; give one or the other")
+    labels = None
+    if classes:
+        found = [(p, k) for k, c in enumerate(classes) for p in sorted(c.iterdir()) if not p.name.startswith(".")]
+        files, labels = [p for p, _ in found], torch.tensor([k for _, k in found])
+    if not files:
+        raise ValueError(f"{path}: holds no pictures")
+    pixels = torch.stack([open_picture(p, size, channels) for p in files])
+    return Pictures(pixels, labels, tuple(c.name for c in classes))
+
+
+def mnist(size: int = 32, *, train: bool = True, root: str | Path = "data", download: bool = False) -> Pictures:
+    """MNIST's 60,000 + 10,000 handwritten digits, grey (LeCun et al. 1998)."""
+    from torchvision.datasets import MNIST
+
+    return _torchvision(lambda: MNIST(root, train, download=download), "mnist", size, root)
+
+
+def fashion_mnist(size: int = 32, *, train: bool = True, root: str | Path = "data", download: bool = False) -> Pictures:
+    """Fashion-MNIST's 60,000 + 10,000 garments, grey (Xiao et al. 2017, arXiv 1708.07747)."""
+    from torchvision.datasets import FashionMNIST
+
+    return _torchvision(lambda: FashionMNIST(root, train, download=download), "fashion_mnist", size, root)
+
+
+def cifar10(size: int = 32, *, train: bool = True, root: str | Path = "data", download: bool = False) -> Pictures:
+    """CIFAR-10's 50,000 + 10,000 colour photographs (Krizhevsky 2009)."""
+    from torchvision.datasets import CIFAR10
+
+    return _torchvision(lambda: CIFAR10(root, train, download=download), "cifar10", size, root)
+
+
+def flowers102(size: int = 64, *, train: bool = True, root: str | Path = "data", download: bool = False) -> Pictures:
+    """102 kinds of flowers: 6,149 photographs (torchvision's "test" part) for training, 1,020 held out.
+
+    Source: Nilsback and Zisserman 2008.
+    """
+    from torchvision.datasets import Flowers102
+
+    split = "test" if train else "val"  # the official training part is the small one
+    return _torchvision(lambda: Flowers102(root, split, download=download), "flowers102", size, root)
+
+
+def _torchvision(load: Callable, name: str, size: int, root: str | Path) -> Pictures:
+    """Run a torchvision loader and hold its pictures in memory at one size."""
+    from PIL import Image, ImageOps
+
+    try:
+        data = load()
+    except RuntimeError as error:
+        raise ValueError(
+            f"{name}: not found or not whole under {root} ({str(error).splitlines()[0]}); "
+            "allow its download with --download, or point --root at a folder that has it"
+        ) from None
+    if hasattr(data, "data"):  # MNIST and CIFAR-10 hold arrays of one size
+        pixels = torch.as_tensor(data.data)
+        pixels = pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
+        labels = torch.as_tensor(data.targets).long()
+        if pixels.shape[-1] == 28 and size == 32:
+            pixels = F.pad(pixels, (2, 2, 2, 2))  # the usual way to 32: black borders, no resampling
+        elif pixels.shape[-1] != size:
+            parts = [
+                to_bytes(F.interpolate(to_float(p), (size, size), mode="bicubic", antialias=True, align_corners=False))
+                for p in pixels.split(1000)
+            ]
+            pixels = torch.cat(parts)
+    else:
+        pairs = [(ImageOps.fit(im.convert("RGB"), (size, size), Image.Resampling.LANCZOS), y) for im, y in data]
+        pixels = torch.stack([torch.from_numpy(np.array(im)).permute(2, 0, 1) for im, _ in pairs])
+        labels = torch.tensor([y for _, y in pairs])
+    names = getattr(data, "classes", None) or range(int(labels.max()) + 1)
+    return Pictures(pixels.contiguous(), labels, tuple(str(n) for n in names))

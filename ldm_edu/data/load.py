@@ -1,0 +1,84 @@
+"""One name for each picture set, as the command line takes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ldm_edu.data import images
+from ldm_edu.data.digits import digits
+from ldm_edu.data.pictures import Pictures, to_bytes
+
+TORCHVISION = {
+    "mnist": images.mnist,
+    "fashion_mnist": images.fashion_mnist,
+    "cifar10": images.cifar10,
+    "flowers102": images.flowers102,
+}
+
+
+def load_pictures(
+    name: str,
+    size: int,
+    *,
+    train: bool = True,
+    root: str | Path = "data",
+    download: bool = False,
+    limit: int = 0,
+) -> Pictures:
+    """Load a picture set by name, or a folder by its path.
+
+    A folder has no held-out part of its own: every tenth picture, by name, is held out.
+
+    Args:
+        name: "digits", "shapes", "mnist", "fashion_mnist", "cifar10", "flowers102", or a folder.
+        size: height and width.
+        train: the training part or the held-out part.
+        root, download: for torchvision's sets.
+        limit: only the first so many; 0 is all.
+    Raises:
+        ValueError: neither a known name nor a folder, or the set cannot be read.
+    """
+    if name == "digits":
+        pictures = digits(size, train=train)
+    elif name == "shapes":
+        pictures = shapes(size, train=train)
+    elif name in TORCHVISION:
+        pictures = TORCHVISION[name](size, train=train, root=root, download=download)
+    elif Path(name).is_dir():
+        pictures = _part(images.folder(name, size), train)
+    else:
+        known = ", ".join(["digits", "shapes", *TORCHVISION])
+        raise ValueError(f"{name}: neither a picture set ({known}) nor a folder")
+    return _first(pictures, limit) if limit else pictures
+
+
+def shapes(size: int = 32, *, train: bool = True, count: int = 10_000, kinds: int = 4, colours: int = 4) -> Pictures:
+    """One-object scenes of `shapes`, labelled by kind and colour: 16 classes unless told; 1,000 held out."""
+    from ldm_edu.data.shapes import draw, label_names, label_of, sample_scenes
+
+    generator = torch.Generator().manual_seed(0 if train else 1)
+    count = count if train else 1000
+    scenes = sample_scenes(count, objects=1, n_kinds=kinds, n_colours=colours, generator=generator)
+    return Pictures(to_bytes(draw(scenes, size)), label_of(scenes, colours), tuple(label_names(kinds, colours)))
+
+
+def _part(pictures: Pictures, train: bool) -> Pictures:
+    held_out = torch.arange(len(pictures)) % 10 == 9
+    if not held_out.any():
+        return pictures  # fewer than ten pictures: nothing can be spared
+    return _where(pictures, ~held_out if train else held_out)
+
+
+def _first(pictures: Pictures, limit: int) -> Pictures:
+    return _where(pictures, torch.arange(len(pictures)) < limit)
+
+
+def _where(pictures: Pictures, keep: torch.Tensor) -> Pictures:
+    return Pictures(
+        pictures.pixels[keep],
+        None if pictures.labels is None else pictures.labels[keep],
+        pictures.classes,
+        tuple(c for c, k in zip(pictures.captions, keep.tolist(), strict=False) if k),
+    )

@@ -1,0 +1,69 @@
+"""Pictures: a set of pictures of one size held in memory as bytes, with labels or captions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A picture set.
+
+    Args:
+        pixels: (N, C, H, W) uint8, C = 1 or 3.
+        labels: (N,) int64 in [0, len(classes)), or None.
+        classes: the names of the labels.
+        captions: N sentences, or empty.
+
+    Raises:
+        ValueError: no pictures, or shapes, dtypes and counts that do not fit together.
+    """
+
+    pixels: Tensor
+    labels: Tensor | None = None
+    classes: tuple[str, ...] = ()
+    captions: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if self.pixels.ndim != 4 or self.pixels.dtype != torch.uint8 or len(self.pixels) == 0:
+            raise ValueError(
+                f"pixels must be (N, C, H, W) uint8 with N ≥ 1, got {self.pixels.dtype} {tuple(self.pixels.shape)}"
+            )
+        if self.labels is not None:
+            if self.labels.shape != (len(self),) or self.labels.dtype != torch.int64:
+                raise ValueError(
+                    f"labels must be ({len(self)},) int64, got {self.labels.dtype} {tuple(self.labels.shape)}"
+                )
+            if self.labels.min() < 0 or self.labels.max() >= len(self.classes):
+                raise ValueError(
+                    f"labels must lie in [0, {len(self.classes)}), the number of class names, "
+                    f"got {self.labels.min().item()} … {self.labels.max().item()}"
+                )
+        if self.captions and len(self.captions) != len(self):
+            raise ValueError(f"{len(self)} pictures but {len(self.captions)} captions")
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def channels(self) -> int:
+        """1 for grey, 3 for colour."""
+        return self.pixels.shape[1]
+
+    @property
+    def size(self) -> int:
+        """Height and width in pixels."""
+        return self.pixels.shape[-1]
+
+
+def to_float(pixels: Tensor) -> Tensor:
+    """Bytes 0 … 255 to float32 in [-1, 1]."""
+    return pixels.float() / 127.5 - 1
+
+
+def to_bytes(pictures: Tensor) -> Tensor:
+    """Floats in [-1, 1] to the nearest of 0 … 255, what lies outside clipped."""
+    return ((pictures.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)

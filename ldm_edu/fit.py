@@ -1,0 +1,295 @@
+"""The training loop: AdamW, warm-up and cosine learning rate, clipping, moving average, on Accelerate.
+
+All that is random in a step is a function of (seed, step): every process makes the whole batch and takes its share.
+So a run cut anywhere and resumed gives the weights of an unbroken run, two processes give what one gives with twice
+the batch, and a step that ran out of memory is done again, exactly, in smaller pieces. Derived in notebook 04.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from ldm_edu.checkpoint import CheckpointError, load_weights, read_tensors, write_tensors
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+Batch = tuple[Tensor, ...]
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on: the loss is not a number, or a single example does not fit in memory."""
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How one network is trained.
+
+    Args:
+        steps: optimiser steps.
+        batch: examples a step and process.
+        learning_rate: peak learning rate, reached after the warm-up; a cosine takes it to 1% at the end.
+        warmup: steps of linear warm-up.
+        weight_decay: AdamW's weight decay.
+        beta2: AdamW's β₂.
+        clip: largest norm of the gradient.
+        ema: decay of the moving average of the weights; 0 is off.
+        accumulate: pieces that a batch is split into, to save memory.
+    Raises:
+        ValueError: a number out of its range.
+    """
+
+    steps: int = 1000
+    batch: int = 64
+    learning_rate: float = 3e-3
+    warmup: int = 50
+    weight_decay: float = 0.01
+    beta2: float = 0.99
+    clip: float = 1.0
+    ema: float = 0.995
+    accumulate: int = 1
+
+    def __post_init__(self):
+        for name in ("steps", "batch", "accumulate"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        for name in ("learning_rate", "clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.warmup < 0 or self.weight_decay < 0:
+            raise ValueError("warmup and weight_decay must not be negative")
+        if not (0 <= self.ema < 1 and 0 <= self.beta2 < 1):
+            raise ValueError(f"ema and beta2 must lie in [0, 1), got {self.ema} and {self.beta2}")
+        if self.accumulate > self.batch:
+            raise ValueError(f"accumulate = {self.accumulate} splits a batch of {self.batch} into empty pieces")
+
+    def rate_at(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        if step < self.warmup:
+            return self.learning_rate * (step + 1) / self.warmup
+        done = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return self.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands: the mean loss since the last report, examples/s, and seconds left."""
+
+    step: int
+    steps: int
+    loss: float
+    rate: float
+    seconds_left: float
+
+
+def seeded(seed: int, name: str, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator that depends on the seed and on what it is for."""
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+def fit(
+    objective: nn.Module,
+    make_batch: Callable[[int, torch.Generator], Batch],
+    config: FitConfig,
+    *,
+    accelerator: Accelerator,
+    name: str = "fit",
+    seed: int = 0,
+    state_path: str | Path | None = None,
+    save_every: int = 1000,
+    report_every: int = 20,
+    report: Callable[[Progress], None] | None = None,
+    notice: Callable[[str], None] | None = None,
+    after_save: Callable[[int, nn.Module], None] | None = None,
+) -> nn.Module:
+    """Train a module whose forward is its loss:  loss = objective(*batch), a mean over the batch.
+
+    Args:
+        objective: the module; its parameters are trained in place.
+        make_batch: make_batch(n, generator) -> tensors of n examples each, all randomness from the generator.
+        config: steps, batch, optimiser.
+        accelerator: device, precision and processes.
+        name: tells the random numbers of two trainings of one run apart.
+        state_path: where the state is saved, and resumed from if it is there; None saves nothing.
+        save_every: steps between saves. The last step always saves.
+        report, notice: called on the main process with the progress, and with a sentence about what happened.
+        after_save: after_save(step, averaged) on the main process, once the state is on disk.
+    Returns:
+        the module with averaged weights, in evaluation mode.
+    Raises:
+        TrainingError: the loss or the gradient is not finite; the state on disk is from before that.
+        CheckpointError: the state on disk is damaged, of another run, or cannot be written.
+    """
+    device, main = accelerator.device, accelerator.is_main_process
+    objective.to(device).to(memory_format=torch.channels_last)
+    objective.train()
+    average = AveragedModel(objective, multi_avg_fn=_ema(config.ema))
+    average.n_averaged = average.n_averaged.cpu()  # torch asks its value every step: on a GPU that would wait
+    fused = device.type in ("cpu", "cuda")
+    optimizer = torch.optim.AdamW(
+        objective.parameters(),
+        config.learning_rate,
+        (0.9, config.beta2),
+        weight_decay=config.weight_decay,
+        fused=fused,
+    )
+    start = 0
+    if state_path is not None and Path(state_path).exists():
+        start = _restore(state_path, objective, average, optimizer, config, name, seed, accelerator)
+    model, prepared = accelerator.prepare(objective, optimizer)
+    world, rank = accelerator.num_processes, accelerator.process_index
+    pieces = config.accumulate
+
+    losses = torch.zeros((), device=device)
+    unfit = torch.zeros((), device=device)
+    since, began = start, time.perf_counter()
+    for step in range(start, config.steps):
+        for group in prepared.param_groups:
+            group["lr"] = config.rate_at(step)
+        whole = make_batch(config.batch * world, seeded(seed, f"{name}/{step}", device))
+        mine = tuple(t[rank * config.batch : (rank + 1) * config.batch] for t in whole)
+        while True:
+            try:
+                loss = _backward(model, mine, pieces, accelerator)
+                break
+            except torch.OutOfMemoryError:
+                prepared.zero_grad()
+                if pieces >= config.batch or world > 1:
+                    raise TrainingError(
+                        f"out of memory at step {step} with {-(-config.batch // pieces)} examples at a time; "
+                        "use a smaller batch, a larger --accumulate, a smaller model or half precision"
+                    ) from None
+                pieces = min(2 * pieces, config.batch)
+            torch.cuda.empty_cache()
+            if notice is not None and main:
+                notice(f"out of memory: going on with {-(-config.batch // pieces)} examples at a time, same batch")
+        norm = accelerator.clip_grad_norm_(model.parameters(), config.clip)
+        prepared.step()
+        prepared.zero_grad()
+        average.update_parameters(objective)
+        finite = torch.isfinite(loss) & torch.isfinite(norm)
+        losses += torch.where(finite, loss, 0)
+        unfit += ~finite
+
+        done = step + 1
+        saving = state_path is not None and (done % save_every == 0 or done == config.steps)
+        if done % report_every == 0 or saving or done == config.steps:
+            _check_finite(unfit, done - since, done, accelerator, state_path)
+            mean = accelerator.reduce(losses, "mean").item() / (done - since)
+            seconds = time.perf_counter() - began
+            if report is not None and main:
+                rate = (done - start) * config.batch * world / seconds
+                report(Progress(done, config.steps, mean, rate, seconds / (done - start) * (config.steps - done)))
+            losses, unfit, since = torch.zeros_like(losses), torch.zeros_like(unfit), done
+        if saving and main:
+            _save(state_path, objective, average, optimizer, config, done, name, seed, accelerator)
+            if after_save is not None:
+                after_save(done, average.module)
+    accelerator.wait_for_everyone()
+    accelerator.free_memory()
+    return average.module.eval()
+
+
+def _backward(model: nn.Module, batch: Batch, pieces: int, accelerator: Accelerator) -> Tensor:
+    """Add up the gradient over the batch's pieces; the loss of the whole batch."""
+    size, total = len(batch[0]), 0.0
+    chunks = list(zip(*(t.chunk(pieces) for t in batch), strict=True))
+    for i, chunk in enumerate(chunks):
+        if i + 1 < len(chunks):
+            with accelerator.no_sync(model):
+                loss = model(*chunk) * (len(chunk[0]) / size)
+                accelerator.backward(loss)
+        else:
+            loss = model(*chunk) * (len(chunk[0]) / size)
+            accelerator.backward(loss)
+        total = total + loss.detach()
+    return total
+
+
+def _ema(decay: float):
+    """Exponential moving average whose decay ramps up, so that the random start is soon forgotten."""
+
+    @torch.no_grad()
+    def update(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
+        n = int(count)
+        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
+
+    return update
+
+
+def _check_finite(unfit: Tensor, steps: int, done: int, accelerator: Accelerator, state_path) -> None:
+    """Stop where a step was not finite. Half precision skips such steps by itself, but not all of them."""
+    count = int(accelerator.reduce(unfit, "sum").item())
+    allowed = steps * accelerator.num_processes - 1 if accelerator.mixed_precision == "fp16" else 0
+    if count > allowed:
+        kept = (
+            f"; the state saved before that is whole in {state_path}"
+            if state_path and Path(state_path).exists()
+            else ""
+        )
+        raise TrainingError(
+            f"the loss or its gradient was not finite in the {steps} steps up to step {done}; "
+            f"lower the learning rate or use bf16 or full precision{kept}"
+        )
+
+
+def _save(path, objective, average, optimizer, config, done, name, seed, accelerator) -> None:
+    """Write weights, moving average, optimiser and step as one file."""
+    tensors = {f"net.{k}": v for k, v in objective.state_dict().items()}
+    tensors |= {f"average.{k}": v for k, v in average.module.state_dict().items()}
+    for key, parameter in objective.named_parameters():
+        tensors |= {f"optimizer.{key}.{k}": v for k, v in optimizer.state[parameter].items()}
+    scaler = accelerator.scaler.state_dict() if accelerator.scaler is not None else None
+    about = {"fit": asdict(config), "step": done, "name": name, "seed": seed, "scaler": scaler}
+    write_tensors(path, tensors, about | {"averaged": int(average.n_averaged)})
+
+
+def read_step(path: str | Path) -> int:
+    """At which step a saved state stands."""
+    _, about = read_tensors(path)
+    return _about(path, about)["step"]
+
+
+def _about(path, about: dict) -> dict:
+    if not {"fit", "step", "name", "seed", "averaged"} <= about.keys():
+        raise CheckpointError(f"{path}: is no training state of ours")
+    return about
+
+
+def _restore(path, objective, average, optimizer, config, name, seed, accelerator) -> int:
+    """Read what `_save` wrote into the fresh objects; the step to go on from."""
+    tensors, about = read_tensors(path)
+    _about(path, about)
+    if (about["fit"], about["name"], about["seed"]) != (asdict(config), name, seed):
+        raise CheckpointError(
+            f"{path}: was saved by a training with other settings: {about['fit']}, seed {about['seed']}"
+        )
+    parts = {p: {} for p in ("net", "average", "optimizer")}
+    for key, value in tensors.items():
+        part, _, rest = key.partition(".")
+        parts.setdefault(part, {})[rest] = value
+    load_weights(objective, parts["net"], path)
+    load_weights(average.module, parts["average"], path)
+    average.n_averaged.fill_(about["averaged"])
+    for key, parameter in objective.named_parameters():
+        state = optimizer.state[parameter]
+        for k in ("step", "exp_avg", "exp_avg_sq"):
+            saved = parts["optimizer"].get(f"{key}.{k}")
+            if saved is None:
+                raise CheckpointError(f"{path}: the optimiser's {k} of {key} is missing")
+            # The parameter's own memory format: the fused optimiser walks both side by side.
+            state[k] = saved.to(parameter.device) if k == "step" else torch.empty_like(parameter).copy_(saved).detach()
+    if accelerator.scaler is not None and about["scaler"]:
+        accelerator.scaler.load_state_dict(about["scaler"])
+    return about["step"]

@@ -1,0 +1,90 @@
+"""What a network may be trained to predict: ε, x_0 or v, and how each gives the other two.
+
+Given x_t = signal · x_0 + noise · ε, any one of the three fixes the rest. Derived in notebook 03.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, get_args
+
+from torch import Tensor
+
+from ldm_edu.forward import check_same_shape, check_t
+from ldm_edu.schedule import Schedule, at
+
+Target = Literal["eps", "x0", "v"]
+
+
+class Prediction(NamedTuple):
+    """Estimates of the clean data and of the noise in x_t, both (B, *D): x_t = signal · x0 + noise · eps."""
+
+    x0: Tensor
+    eps: Tensor
+
+
+def training_target(x_0: Tensor, t: Tensor | int, eps: Tensor, schedule: Schedule, target: Target) -> Tensor:
+    """What the network should answer at x_t: ε, x_0, or v = signal · ε − noise · x_0.
+
+    Source: Ho et al. 2020 (arXiv 2006.11239), Eq. 14; Salimans and Ho 2022 (arXiv 2202.00512), §4;
+    notebook 03.
+
+    Args:
+        x_0, eps: (B, *D).
+        t: (B,) int64 in [0, T], or one int.
+        target: "eps", "x0" or "v".
+    Raises:
+        ValueError: shapes differ, t out of range, or an unknown target.
+    """
+    check_same_shape("x_0", x_0, "eps", eps)
+    check_t(t, x_0, schedule)
+    check_target(target)
+    if target == "eps":
+        return eps
+    if target == "x0":
+        return x_0
+    return at(schedule.signal, t, x_0) * eps - at(schedule.noise, t, x_0) * x_0
+
+
+def to_prediction(out: Tensor, x_t: Tensor, t: Tensor | int, schedule: Schedule, target: Target) -> Prediction:
+    """Turn a network's answer at x_t into x̂_0 and ε̂.
+
+    ε: x̂_0 = (x_t − noise ε̂) / signal.  x_0: ε̂ = (x_t − signal x̂_0) / noise.
+    v: x̂_0 = (signal x_t − noise v̂) / (signal² + noise²), ε̂ = (noise x_t + signal v̂) / (signal² + noise²).
+
+    Source: Salimans and Ho 2022 (arXiv 2202.00512), §4 and Appendix D; notebook 03.
+
+    Args:
+        out, x_t: (B, *D).
+        t: (B,) int64, or one int; t ≥ 1 for target "x0" (at t = 0 there is no noise to recover).
+        target: what `out` is: "eps", "x0" or "v".
+    Raises:
+        ValueError: shapes differ, t out of range, an unknown target, t = 0 with "x0", or signal[t] = 0 with
+            "eps".
+    """
+    check_same_shape("out", out, "x_t", x_t)
+    check_t(t, x_t, schedule)
+    check_target(target)
+    signal, noise = at(schedule.signal, t, x_t), at(schedule.noise, t, x_t)
+    if target == "eps":
+        if schedule.signal[-1] == 0 and _touches(t, schedule.T):
+            raise ValueError(f"signal[{schedule.T}] is 0: ε does not determine x_0 there; predict x0 or v instead")
+        return Prediction((x_t - noise * out) / signal, out)
+    if target == "x0":
+        if _touches(t, 0):
+            raise ValueError("t = 0 has no noise, so x_0 does not determine ε there; give t ≥ 1")
+        return Prediction(out, (x_t - signal * out) / noise)
+    norm = signal**2 + noise**2
+    return Prediction((signal * x_t - noise * out) / norm, (noise * x_t + signal * out) / norm)
+
+
+def check_target(target: str) -> None:
+    """Raise ValueError for a target that is none of the three."""
+    if target not in get_args(Target):
+        raise ValueError(f'target must be "eps", "x0" or "v", got {target!r}')
+
+
+def _touches(t: Tensor | int, value: int) -> bool:
+    """Whether t holds the value; not asked of a GPU tensor, which would make the call wait."""
+    if isinstance(t, Tensor):
+        return t.device.type == "cpu" and bool((t == value).any())
+    return t == value

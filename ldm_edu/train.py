@@ -1,0 +1,384 @@
+"""Train a latent diffusion model from a picture set: first the autoencoder, then the denoiser in its latents.
+
+A run lives in one folder: train.json (what was asked), autoencoder.state and diffusion.state (where it stands),
+config.json and model.safetensors (the model so far), samples/. Derived in notebooks 04, 05 and 07.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from ldm_edu import schedule as schedules
+from ldm_edu.checkpoint import CheckpointError, read_json, read_tensors, write_json
+from ldm_edu.data.pictures import Pictures, to_float
+from ldm_edu.fit import Batch, FitConfig, Progress, fit
+from ldm_edu.latent import LatentDiffusion, ModelConfig
+from ldm_edu.loss import diffusion_loss
+from ldm_edu.nets.autoencoder import Autoencoder, AutoencoderConfig
+from ldm_edu.nets.unet import UNet, UNetConfig
+from ldm_edu.schedule import Schedule
+from ldm_edu.target import Target, check_target
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+ScheduleName = Literal["linear", "scaled_linear", "cosine", "straight"]
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["no", "fp16", "bf16"]
+
+
+HOW = frozenset(("root", "download", "device", "compile", "save_every", "tensorboard"))
+"""Fields of TrainConfig that say how a run goes and not what comes out: a resumed run may change them."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All that decides a training run. The defaults are the README's demo.
+
+    Args:
+        data: digits, shapes, mnist, fashion_mnist, cifar10, flowers102, or a folder of pictures.
+        root: where torchvision's sets lie.
+        download: let torchvision download a set that is not there.
+        size: height and width of the pictures.
+        limit: use only the first so many pictures; 0 is all.
+        flip: add each picture's mirror image; not for digits or text.
+        seed: seed of everything random.
+        latent: diffuse latents; without it, pixels, and no autoencoder is trained.
+        conditional: condition on the labels, where the set has them.
+        schedule: noise schedule.
+        T: steps of the schedule.
+        target: what the network predicts.
+        label_dropout: share of examples trained without their label, for guidance.
+        l1: weight of the autoencoder's absolute error, beside its squared error.
+        kl: weight of the autoencoder's KL term, a latent component.
+        autoencoder: the autoencoder's size.
+        autoencoder_fit: how the autoencoder is trained.
+        unet: the U-Net's size.
+        fit: how the U-Net is trained.
+        device: auto takes a GPU if there is one.
+        precision: mixed precision.
+        compile: compile the networks; pays on a GPU and long runs.
+        save_every: steps between saves and sample pictures.
+        tensorboard: write TensorBoard logs into the run's folder.
+    Raises:
+        ValueError: an unknown name, a number out of its range, or options that contradict each other.
+    """
+
+    data: str = "digits"
+    root: str = "data"
+    download: bool = False
+    size: int = 32
+    limit: int = 0
+    flip: bool = False
+    seed: int = 0
+    latent: bool = True
+    conditional: bool = True
+    schedule: ScheduleName = "cosine"
+    T: int = 1000
+    target: Target = "v"
+    label_dropout: float = 0.1
+    l1: float = 0.1
+    kl: float = 1e-4
+    autoencoder: AutoencoderConfig = AutoencoderConfig(multipliers=(1, 2), stem=2, middle_attention=False)
+    autoencoder_fit: FitConfig = FitConfig(steps=600, batch=32)
+    unet: UNetConfig = UNetConfig(multipliers=(1, 2))
+    fit: FitConfig = FitConfig(steps=3000, batch=64)
+    device: Device = "auto"
+    precision: Precision = "no"
+    compile: bool = False
+    save_every: int = 500
+    tensorboard: bool = False
+
+    def __post_init__(self):
+        for name, kinds in (("schedule", ScheduleName), ("device", Device), ("precision", Precision)):
+            if getattr(self, name) not in get_args(kinds):
+                raise ValueError(f"{name} must be one of {', '.join(get_args(kinds))}, got {getattr(self, name)!r}")
+        check_target(self.target)
+        if self.T < 2 or self.save_every < 1 or self.limit < 0 or self.size < 8:
+            raise ValueError(
+                "need T ≥ 2, save_every ≥ 1, limit ≥ 0 and size ≥ 8, "
+                f"got {self.T}, {self.save_every}, {self.limit}, {self.size}"
+            )
+        if not 0 <= self.label_dropout < 1 or self.l1 < 0 or self.kl < 0:
+            raise ValueError(
+                f"need 0 ≤ label_dropout < 1, l1 ≥ 0 and kl ≥ 0, got {self.label_dropout}, {self.l1}, {self.kl}"
+            )
+        if self.schedule == "straight" and self.target == "eps":
+            raise ValueError(
+                "a straight schedule ends without signal, where ε does not determine x_0: use --target v or x0"
+            )
+
+    def make_schedule(self) -> Schedule:
+        """The noise schedule asked for."""
+        return getattr(schedules, self.schedule)(self.T)
+
+
+class AutoencoderObjective(nn.Module):
+    """‖x − x̂‖² + l1 |x − x̂| + kl · KL(q(latent|x) ‖ N(0, I)), the first two a mean over pixels, the last over components.
+
+    Source: Rombach et al. 2022 (arXiv 2112.10752), Appendix G; notebook 05.
+    """
+
+    def __init__(self, autoencoder: Autoencoder, l1: float, kl: float):
+        super().__init__()
+        self.autoencoder, self.l1, self.kl = autoencoder, l1, kl
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        """x (B, C, H, W) pictures, z (B, c, h, w) standard normal; the scalar loss."""
+        code = self.autoencoder.encode(x)
+        error = (self.autoencoder.decode(code.mean + torch.exp(0.5 * code.logvar) * z) - x).float()
+        return error.square().mean() + self.l1 * error.abs().mean() + self.kl * code.kl().mean() / z[0].numel()
+
+
+class DiffusionObjective(nn.Module):
+    """The diffusion loss of a network; all that is random comes in as arguments. Notebook 03."""
+
+    def __init__(self, unet: UNet, schedule: Schedule, target: Target):
+        super().__init__()
+        self.unet, self.schedule, self.target = unet, schedule, target
+
+    def forward(self, x_0: Tensor, t: Tensor, eps: Tensor, cond: Tensor | None = None) -> Tensor:
+        """x_0, eps (B, *D), t (B,), cond (B,) labels; the scalar loss."""
+        return diffusion_loss(self.unet, x_0, t, eps, self.schedule, target=self.target, cond=cond)
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What a caller of `train` may listen to: progress of a stage, sentences, and sample pictures after a save."""
+
+    progress: Callable[[str, Progress], None] | None = None
+    notice: Callable[[str], None] | None = None
+    samples: Callable[[int, LatentDiffusion], None] | None = None
+
+
+def train(
+    config: TrainConfig, pictures: Pictures, out: str | Path, *, hooks: Hooks = Hooks(), resume: bool = False
+) -> tuple[LatentDiffusion, dict[str, float]]:
+    """Train, or go on training, the model of a run's folder.
+
+    Args:
+        config: what to train.
+        pictures: the training pictures, of the size that config says.
+        out: the run's folder, made if it is not there.
+        resume: go on with the run in `out`, if there is one; else a run there is an error.
+    Returns:
+        the model with averaged weights, and the seconds that each stage took in this process.
+    Raises:
+        ValueError: options and data do not fit, no GPU where one was asked for, a run of other settings in `out`.
+        TrainingError: the loss is not finite, or memory is too small.
+    """
+    out = Path(out)
+    model_config = model_config_for(config, pictures)
+    accelerator = make_accelerator(config, out)
+    if accelerator.is_main_process:
+        claim(out, config, resume)
+    accelerator.wait_for_everyone()
+    device, seconds = accelerator.device, {}
+
+    with torch.random.fork_rng(devices=[]):  # the networks' first weights come from the seed, and nothing else changes
+        torch.manual_seed(config.seed)
+        model = LatentDiffusion(model_config, config.make_schedule()).to(device)
+    pixels = pictures.pixels.to(device)
+    if config.flip:
+        pixels = torch.cat([pixels, pixels.flip(-1)])
+
+    def run_stage(name: str, objective: nn.Module, make_batch, fit_config: FitConfig, after_save=None) -> nn.Module:
+        if config.compile:
+            objective.compile(dynamic=False)
+        began = time.perf_counter()
+
+        def report(progress: Progress) -> None:
+            accelerator.log({f"{name}/loss": progress.loss, f"{name}/examples a second": progress.rate}, progress.step)
+            if hooks.progress is not None:
+                hooks.progress(name, progress)
+
+        averaged = fit(
+            objective,
+            make_batch,
+            fit_config,
+            accelerator=accelerator,
+            name=name,
+            seed=config.seed,
+            state_path=out / f"{name}.state",
+            save_every=config.save_every,
+            report=report,
+            notice=hooks.notice,
+            after_save=after_save,
+        )
+        seconds[name] = time.perf_counter() - began
+        return averaged
+
+    if model.autoencoder is not None:
+        latent_shape = model_config.latent_shape
+
+        def picture_batch(n: int, generator: torch.Generator) -> Batch:
+            index = torch.randint(len(pixels), (n,), generator=generator, device=device)
+            return to_float(pixels[index]), torch.randn(n, *latent_shape, generator=generator, device=device)
+
+        objective = AutoencoderObjective(model.autoencoder, config.l1, config.kl)
+        averaged = run_stage("autoencoder", objective, picture_batch, config.autoencoder_fit)
+        model.autoencoder.load_state_dict(averaged.autoencoder.state_dict())
+        model.autoencoder.requires_grad_(False).eval()
+
+    mean, std = encode_all(model, pixels)
+    labels = pictures.labels.repeat(2 if config.flip else 1).to(device) if model_config.classes else None
+
+    def latent_batch(n: int, generator: torch.Generator) -> Batch:
+        def uniform(high: int) -> Tensor:
+            return torch.randint(high, (n,), generator=generator, device=device)
+
+        index, t = uniform(len(mean)), 1 + uniform(config.T)
+        x_0 = mean[index]
+        eps = torch.randn(x_0.shape, generator=generator, device=device)
+        if std is not None:
+            x_0 = x_0 + std[index] * torch.randn(x_0.shape, generator=generator, device=device)
+        if labels is None:
+            return x_0, t, eps
+        dropped = torch.rand(n, generator=generator, device=device) < config.label_dropout
+        return x_0, t, eps, labels[index].masked_fill(dropped, len(model_config.classes))
+
+    if accelerator.is_main_process:
+        model.save(out)
+    sampled = LatentDiffusion(model_config, model.schedule).to(device).eval()  # what is saved: averaged weights
+
+    def take(averaged: nn.Module) -> LatentDiffusion:
+        sampled.load_state_dict(model.state_dict() | {f"unet.{k}": v for k, v in averaged.unet.state_dict().items()})
+        return sampled
+
+    def after_save(step: int, averaged: nn.Module) -> None:
+        take(averaged).save_weights(out)
+        if hooks.samples is not None:
+            hooks.samples(step, sampled)
+
+    objective = DiffusionObjective(model.unet, model.schedule.to(device), config.target)
+    averaged = run_stage("diffusion", objective, latent_batch, config.fit, after_save)
+    take(averaged)
+    if accelerator.is_main_process:
+        sampled.save_weights(out)
+    accelerator.end_training()
+    return sampled, seconds
+
+
+@torch.no_grad()
+def encode_all(model: LatentDiffusion, pixels: Tensor, batch: int = 256) -> tuple[Tensor, Tensor | None]:
+    """Encode every picture once; set the model's latent statistics so that latents have mean 0, variance 1 a channel.
+
+    Returns:
+        mean and standard deviation of each picture's normalised code, (N, c, h, w); pixels themselves and None without
+        an autoencoder.
+    """
+    if model.autoencoder is None:
+        return to_float(pixels), None
+    codes = [model.autoencoder.encode(to_float(part)) for part in pixels.split(batch)]
+    mean = torch.cat([c.mean for c in codes])
+    std = torch.cat([torch.exp(0.5 * c.logvar) for c in codes])
+    model.latent_mean.copy_(mean.mean((0, 2, 3)).view(-1, 1, 1))
+    total = mean.var((0, 2, 3), correction=0) + std.square().mean((0, 2, 3))  # of what training sees: mean + std · z
+    model.latent_std.copy_(total.sqrt().clamp(min=1e-6).view(-1, 1, 1))
+    return (mean - model.latent_mean) / model.latent_std, std / model.latent_std
+
+
+def model_config_for(config: TrainConfig, pictures: Pictures) -> ModelConfig:
+    """The model's configuration: the sizes asked for, the channels and classes that the data have."""
+    if pictures.size != config.size:
+        raise ValueError(f"the pictures are {pictures.size} pixels wide, the configuration says {config.size}")
+    classes = pictures.classes if config.conditional and pictures.labels is not None else ()
+    autoencoder = dataclasses.replace(config.autoencoder, in_channels=pictures.channels) if config.latent else None
+    inside = autoencoder.latent_channels if autoencoder else pictures.channels
+    unet = dataclasses.replace(config.unet, in_channels=inside, out_channels=inside, num_classes=len(classes) or None)
+    return ModelConfig(config.size, pictures.channels, unet, autoencoder, config.target, classes)
+
+
+def make_accelerator(config: TrainConfig, out: Path) -> Accelerator:
+    """Accelerate's view of the machine: device, processes, precision, trackers."""
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda was asked for, but no CUDA GPU is there; use --device auto or cpu")
+    if config.tensorboard:
+        try:
+            import tensorboard  # noqa: F401
+        except ImportError:
+            raise ValueError("--tensorboard needs the package tensorboard: pip install tensorboard") from None
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    cpu = config.device == "cpu" or (config.device == "auto" and not torch.cuda.is_available())
+    if config.precision == "fp16" and cpu:
+        raise ValueError("--precision fp16 needs a GPU; on a CPU use bf16 or no")
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != config.precision:
+        AcceleratorState._reset_state()  # Accelerate keeps the first training's precision for the whole process
+    accelerator = Accelerator(
+        cpu=cpu,
+        mixed_precision=config.precision,
+        log_with="tensorboard" if config.tensorboard else None,
+        project_dir=out if config.tensorboard else None,
+    )
+    if config.tensorboard:
+        accelerator.init_trackers("logs")
+    return accelerator
+
+
+def claim(out: Path, config: TrainConfig, resume: bool) -> None:
+    """Make the run's folder, or make sure that the run in it is the one to go on with."""
+    path = out / "train.json"
+    if path.exists():
+        if not resume:
+            raise CheckpointError(
+                f"{out}: holds a run already ({run_status(out)}); continue it with --resume, or choose another --out"
+            )
+        different = [
+            f"{key} was {old!r}, now {new!r}"
+            for key, old, new in _compare(read_json(path), flatten(config))
+            if key not in HOW
+        ]
+        if different:
+            raise CheckpointError(f"{out}: the run there has other settings: {'; '.join(different)}")
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise CheckpointError(f"{out}: exists, and holds no run of ours; choose another --out")
+    write_json(path, flatten(config))
+
+
+def run_status(out: str | Path) -> str:
+    """Where the run in a folder stands, in words."""
+    for name in ("diffusion", "autoencoder"):
+        if (path := Path(out) / f"{name}.state").exists():
+            _, about = read_tensors(path)
+            return f"{name} at step {about.get('step')} of {about.get('fit', {}).get('steps')}"
+    return "no step saved yet"
+
+
+def flatten(config: object, prefix: str = "") -> dict:
+    """Nested frozen dataclasses as one flat dictionary: unet.width, fit.steps, …"""
+    flat = {}
+    for f in dataclasses.fields(config):
+        value = getattr(config, f.name)
+        nested = dataclasses.is_dataclass(value)
+        flat |= flatten(value, f"{prefix}{f.name}.") if nested else {f"{prefix}{f.name}": value}
+    return flat
+
+
+def replace_flat(config, flat: dict, prefix: str = ""):
+    """The other way: a copy of nested dataclasses with the entries of a flat dictionary put in."""
+    changes = {}
+    for f in dataclasses.fields(config):
+        key, now = f"{prefix}{f.name}", getattr(config, f.name)
+        if dataclasses.is_dataclass(now):
+            changes[f.name] = replace_flat(now, flat, f"{key}.")
+        elif key in flat:
+            changes[f.name] = flat[key]
+    return dataclasses.replace(config, **changes)
+
+
+def _compare(old: dict, new: dict):
+    """(key, old, new) where two flat configurations differ; JSON has lists where Python has tuples."""
+    for key in sorted(old.keys() | new.keys()):
+        before, now = old.get(key), new.get(key)
+        if before != (list(now) if isinstance(now, tuple) else now):
+            yield key, before, now
