@@ -1,0 +1,1 @@
+"""The networks: U-Net, autoencoder and their parts. Import each from its own module."""
