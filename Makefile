@@ -9,7 +9,7 @@ RUN := runs/demo
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lab lint format clean
+.PHONY: help demo test quick lab notebooks lint format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,12 +19,17 @@ demo: $(VENV)/.base  ## train a small latent diffusion model on real digits; the
 
 test: $(VENV)/.dev lint  ## run every check and test
 	$(ONE_THREAD) $(BIN)/pytest -n 2 --dist loadscope
+	$(ONE_THREAD) $(BIN)/pytest -n 2 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout=300 \
+	  --nbval-sanitize-with=notebooks/sanitize.cfg notebooks
 
 quick: $(VENV)/.dev lint  ## run the tests that take seconds
 	$(ONE_THREAD) $(BIN)/pytest -n 2 --dist loadscope -m "not slow"
 
 lab: $(VENV)/.lab  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+notebooks: $(VENV)/.dev  ## run every notebook and store its outputs and measured cost
+	$(ONE_THREAD) $(BIN)/python notebooks/build.py
 
 lint: $(VENV)/.dev  ## check style
 	$(BIN)/ruff check .
