@@ -1,14 +1,17 @@
 """Files that are whole or absent: weights as safetensors, settings as JSON, each replaced in one move.
 
-Nothing is unpickled. A process killed at any moment leaves the file of before or the file of after.
+Nothing is unpickled. A process killed at any moment leaves the file of before or the file of after, and at worst a
+temporary file beside it, which `remove_leftovers` knows. Used from notebook 04 on.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -29,7 +32,9 @@ def write_atomic(path: str | Path, data: bytes) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False
+        ) as file:
             temporary = Path(file.name)
             file.write(data)
             file.flush()
@@ -44,6 +49,18 @@ def write_atomic(path: str | Path, data: bytes) -> None:
                 f"{path}: could not be written ({error.strerror or error}); what was there before is unchanged"
             ) from None
         raise
+
+
+def is_leftover(path: str | Path) -> bool:
+    """Whether a file has a name that `write_atomic` gives while it writes."""
+    return re.fullmatch(r"\..+\.\w{8}\.part", Path(path).name) is not None
+
+
+def remove_leftovers(folder: str | Path) -> None:
+    """Remove the temporary files that killed processes left in a folder and below it."""
+    for path in Path(folder).rglob(".*.part"):
+        if is_leftover(path):
+            path.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, value: Mapping) -> None:
@@ -83,16 +100,39 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
     Raises:
         CheckpointError: no such file, cut short, or not a safetensors file of ours.
     """
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, _about(file)
+
+
+def read_about(path: str | Path) -> dict:
+    """Read only the object about the tensors. A file that was cut short is found out all the same.
+
+    Raises:
+        CheckpointError: as `read_tensors`.
+    """
+    with _opened(path) as file:
+        return _about(file)
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator:
+    """A safetensors file, open; whatever is wrong with it becomes a CheckpointError."""
     from safetensors import SafetensorError, safe_open
 
     if not Path(path).is_file():
         raise CheckpointError(f"{path}: no such file")
     try:
         with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {}).get("about", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, about
+            yield file
     except (OSError, SafetensorError, ValueError) as error:
         raise CheckpointError(f"{path}: damaged or not a safetensors file ({error})") from None
+
+
+def _about(file) -> dict:
+    about = json.loads((file.metadata() or {}).get("about", "{}"))
+    if not isinstance(about, dict):
+        raise ValueError("its header is not ours")
+    return about
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str | Path) -> None:
