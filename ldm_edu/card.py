@@ -56,6 +56,7 @@ def score(
     device = model.latent_mean.device
     real, training = to_float(held_out.pixels).to(device), to_float(train.pixels).to(device)
     scores: dict[str, float | int] = {}
+    classifier = None
     if model.autoencoder is not None:
         scores["reconstruction_psnr_db"] = psnr(in_batches(lambda x: model.decode(model.encode(x)), real), real)
     if train.labels is not None and held_out.labels is not None:
@@ -67,6 +68,7 @@ def score(
             seen = recognition(samples, labels, classifier)
             scores["samples_accuracy"], scores["samples_confident"] = seen.accuracy, seen.confident
             scores["samples_classes"] = seen.classes
+    if classifier is not None and min(len(real), len(training)) > 1:  # a covariance needs two
         scores["samples_frechet"] = frechet_distance(samples, real, classifier)
         part = torch.randperm(len(training), generator=torch.Generator().manual_seed(0))[: len(samples)]
         scores["train_frechet"] = frechet_distance(training[part], real, classifier)

@@ -54,7 +54,7 @@ def train_classifier(
     if pictures.labels is None:
         raise ValueError("a classifier needs labelled pictures")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         net = Classifier(pictures.channels, len(pictures.classes)).to(device)
     pixels, labels = pictures.pixels.to(device), pictures.labels.to(device)
     optimizer = torch.optim.AdamW(net.parameters(), 3e-3, weight_decay=0.01)

@@ -5,7 +5,6 @@ Errors that a user can mend are one line on standard error and exit code 2; --de
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Optional
@@ -15,6 +14,10 @@ import typer
 from ldm_edu.latent import SamplerName
 from ldm_edu.options import Nothing, with_options
 from ldm_edu.train import TrainConfig
+
+INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C stopped
+DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+"""Packages whose name to install is not their name to import."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,7 +43,7 @@ def train(
     from ldm_edu.run import run_training
 
     given = {k: None if v is Nothing else v for k, v in given.items()}
-    run_training(given, out, resume=resume, command=command_line())
+    run_training(given, out, resume=resume)
 
 
 @app.command()
@@ -99,37 +102,38 @@ def bench(
     run_bench(what or [], seconds=seconds, threads=threads, device=device, as_json=json)
 
 
-def command_line() -> str:
-    """What the user typed, for the card: the program's name instead of its path."""
-    return shlex.join(["ldm-edu", *sys.argv[1:]])
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    debugging = "--debug" in arguments
     try:
-        return app(arguments, prog_name="ldm-edu", standalone_mode=False) or 0
+        # Out of the list: it may stand anywhere.
+        code = app([a for a in arguments if a != "--debug"], prog_name="ldm-edu", standalone_mode=False) or 0
     except KeyboardInterrupt:
-        print("\nldm-edu: stopped; a training goes on from its last save with --resume", file=sys.stderr)
-        return 130
+        code = INTERRUPTED
     except Exception as error:
-        if "--debug" in arguments:
+        if debugging:
             raise
-        return _report(error)
+        print("ldm-edu: " + " ".join(explain(error).split()), file=sys.stderr)
+        return 2
+    if code == INTERRUPTED:  # Typer turns Ctrl-C into this code
+        print("\nldm-edu: stopped; a training goes on from its last save with --resume", file=sys.stderr)
+    return code
 
 
-def _report(error: Exception) -> int:
-    """One line for what a user can mend; anything else is a bug and says how to show more."""
+def explain(error: Exception) -> str:
+    """A sentence for what a user can mend; anything else is a bug, and says how to show more."""
+    import torch
+
     from ldm_edu.fit import TrainingError
 
     if hasattr(error, "format_message"):  # Typer's own: unknown option, wrong type, …
-        message = error.format_message() or "say what to do; see ldm-edu --help"
-    elif isinstance(error, ValueError | TrainingError | OSError):
-        message = str(error)
-    elif isinstance(error, ImportError):
-        name = (error.name or str(error)).partition(".")[0]
-        message = f"this needs the package {name}: pip install {name}"
-    else:
-        message = f"unexpected {type(error).__name__}: {error}; run again with `ldm-edu --debug …` to see where"
-    print("ldm-edu: " + " ".join(message.split()), file=sys.stderr)
-    return 2
+        return error.format_message() or "say what to do; see ldm-edu --help"
+    if isinstance(error, ValueError | TrainingError | OSError):
+        return str(error)
+    if isinstance(error, torch.OutOfMemoryError):
+        return "out of memory; use a smaller --batch, smaller pictures or a smaller model"
+    package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if package not in ("", "ldm_edu"):
+        return f"this needs the package {package}: pip install {DISTRIBUTIONS.get(package, package)}"
+    return f"unexpected {type(error).__name__}: {error}; run again with --debug to see where"

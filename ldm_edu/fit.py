@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from ldm_edu.checkpoint import CheckpointError, load_weights, read_tensors, write_tensors
+from ldm_edu.fit_state import Parts, restore_state, save_state
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -144,9 +144,11 @@ def fit(
         weight_decay=config.weight_decay,
         fused=fused,
     )
-    start = 0
+    parts = Parts(objective, average, optimizer, accelerator.scaler)
+    identity = {"fit": asdict(config), "name": name, "seed": seed}
+    start, spent = 0, 0.0
     if state_path is not None and Path(state_path).exists():
-        start = _restore(state_path, objective, average, optimizer, config, name, seed, accelerator)
+        start, spent = restore_state(state_path, parts, identity)
     model, prepared = accelerator.prepare(objective, optimizer)
     world, rank = accelerator.num_processes, accelerator.process_index
     pieces = config.accumulate
@@ -165,10 +167,10 @@ def fit(
                 break
             except torch.OutOfMemoryError:
                 prepared.zero_grad()
-                if pieces >= config.batch or world > 1:
+                if pieces >= config.batch or world > 1:  # several processes would have to agree on the pieces
                     raise TrainingError(
-                        f"out of memory at step {step} with {-(-config.batch // pieces)} examples at a time; "
-                        "use a smaller batch, a larger --accumulate, a smaller model or half precision"
+                        f"out of memory at step {step + 1} with {-(-config.batch // pieces)} examples at a time; "
+                        "use a smaller batch, more pieces (accumulate), a smaller model or half precision"
                     ) from None
                 pieces = min(2 * pieces, config.batch)
             torch.cuda.empty_cache()
@@ -184,7 +186,7 @@ def fit(
 
         done = step + 1
         saving = state_path is not None and (done % save_every == 0 or done == config.steps)
-        if done % report_every == 0 or saving or done == config.steps:
+        if done % report_every == 0 or saving or done in (start + 1, config.steps):  # the first: show life early
             _check_finite(unfit, done - since, done, accelerator, state_path)
             mean = accelerator.reduce(losses, "mean").item() / (done - since)
             seconds = time.perf_counter() - began
@@ -193,7 +195,7 @@ def fit(
                 report(Progress(done, config.steps, mean, rate, seconds / (done - start) * (config.steps - done)))
             losses, unfit, since = torch.zeros_like(losses), torch.zeros_like(unfit), done
         if saving and main:
-            _save(state_path, objective, average, optimizer, config, done, name, seed, accelerator)
+            save_state(state_path, parts, identity, done, spent + time.perf_counter() - began)
             if after_save is not None:
                 after_save(done, average.module)
     accelerator.wait_for_everyone()
@@ -229,67 +231,14 @@ def _ema(decay: float):
 
 
 def _check_finite(unfit: Tensor, steps: int, done: int, accelerator: Accelerator, state_path) -> None:
-    """Stop where a step was not finite. Half precision skips such steps by itself, but not all of them."""
-    count = int(accelerator.reduce(unfit, "sum").item())
-    allowed = steps * accelerator.num_processes - 1 if accelerator.mixed_precision == "fp16" else 0
-    if count > allowed:
-        kept = (
-            f"; the state saved before that is whole in {state_path}"
-            if state_path and Path(state_path).exists()
-            else ""
-        )
+    """Stop where a step was not finite. fp16 leaves such steps out by itself, each time with a smaller loss scale."""
+    failed = accelerator.reduce(unfit, "sum").item() > 0
+    if failed and accelerator.scaler is not None:
+        failed = accelerator.scaler.get_scale() < 1  # from 65,536: seventeen steps left out, and none went well
+    if failed:
+        kept = state_path is not None and Path(state_path).exists()
         raise TrainingError(
-            f"the loss or its gradient was not finite in the {steps} steps up to step {done}; "
-            f"lower the learning rate or use bf16 or full precision{kept}"
+            f"the loss or its gradient was not finite in the {steps} steps up to step {done}; lower the learning rate "
+            "or use bf16 or full precision"
+            + (f"; the state saved before that is whole in {state_path}" if kept else "")
         )
-
-
-def _save(path, objective, average, optimizer, config, done, name, seed, accelerator) -> None:
-    """Write weights, moving average, optimiser and step as one file."""
-    tensors = {f"net.{k}": v for k, v in objective.state_dict().items()}
-    tensors |= {f"average.{k}": v for k, v in average.module.state_dict().items()}
-    for key, parameter in objective.named_parameters():
-        tensors |= {f"optimizer.{key}.{k}": v for k, v in optimizer.state[parameter].items()}
-    scaler = accelerator.scaler.state_dict() if accelerator.scaler is not None else None
-    about = {"fit": asdict(config), "step": done, "name": name, "seed": seed, "scaler": scaler}
-    write_tensors(path, tensors, about | {"averaged": int(average.n_averaged)})
-
-
-def read_step(path: str | Path) -> int:
-    """At which step a saved state stands."""
-    _, about = read_tensors(path)
-    return _about(path, about)["step"]
-
-
-def _about(path, about: dict) -> dict:
-    if not {"fit", "step", "name", "seed", "averaged"} <= about.keys():
-        raise CheckpointError(f"{path}: is no training state of ours")
-    return about
-
-
-def _restore(path, objective, average, optimizer, config, name, seed, accelerator) -> int:
-    """Read what `_save` wrote into the fresh objects; the step to go on from."""
-    tensors, about = read_tensors(path)
-    _about(path, about)
-    if (about["fit"], about["name"], about["seed"]) != (asdict(config), name, seed):
-        raise CheckpointError(
-            f"{path}: was saved by a training with other settings: {about['fit']}, seed {about['seed']}"
-        )
-    parts = {p: {} for p in ("net", "average", "optimizer")}
-    for key, value in tensors.items():
-        part, _, rest = key.partition(".")
-        parts.setdefault(part, {})[rest] = value
-    load_weights(objective, parts["net"], path)
-    load_weights(average.module, parts["average"], path)
-    average.n_averaged.fill_(about["averaged"])
-    for key, parameter in objective.named_parameters():
-        state = optimizer.state[parameter]
-        for k in ("step", "exp_avg", "exp_avg_sq"):
-            saved = parts["optimizer"].get(f"{key}.{k}")
-            if saved is None:
-                raise CheckpointError(f"{path}: the optimiser's {k} of {key} is missing")
-            # The parameter's own memory format: the fused optimiser walks both side by side.
-            state[k] = saved.to(parameter.device) if k == "step" else torch.empty_like(parameter).copy_(saved).detach()
-    if accelerator.scaler is not None and about["scaler"]:
-        accelerator.scaler.load_state_dict(about["scaler"])
-    return about["step"]

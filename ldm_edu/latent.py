@@ -182,8 +182,12 @@ class LatentDiffusion(nn.Module):
 
     def save(self, folder: str | Path) -> None:
         """Write config.json and model.safetensors, each whole or not at all."""
-        write_json(Path(folder) / "config.json", {"format": FORMAT, "model": asdict(self.config)})
+        self.save_config(folder)
         self.save_weights(folder)
+
+    def save_config(self, folder: str | Path) -> None:
+        """Write config.json: what the model is, without its weights."""
+        write_json(Path(folder) / "config.json", {"format": FORMAT, "model": asdict(self.config)})
 
     def save_weights(self, folder: str | Path) -> None:
         """Write model.safetensors: all weights, the latents' statistics and the schedule."""
@@ -209,7 +213,8 @@ class LatentDiffusion(nn.Module):
             schedule = Schedule(tensors.pop("schedule.signal"), tensors.pop("schedule.noise"))
         except (KeyError, ValueError) as error:
             raise CheckpointError(f"{folder}/model.safetensors: no valid schedule inside ({error})") from None
-        model = cls(config, schedule)
+        with torch.random.fork_rng(devices=[]):  # building draws weights that are replaced at once
+            model = cls(config, schedule)
         load_weights(model, tensors, folder / "model.safetensors")
         return model.to(device).eval()
 

@@ -55,7 +55,7 @@ def _fields(config: object, prefix: str = "", panel: str = "Run") -> Iterator[tu
 
 def _annotation(key: str, kind: type, default: object, text: str, panel: str) -> type:
     """The Typer annotation of one option; every default is None, so that what was typed can be told apart."""
-    flag = "--" + re.sub("[._]", "-", key)
+    flag = _flag(key)
     info = {"help": f"{text} [default: {_shown(default)}]", "show_default": False, "rich_help_panel": panel}
     if kind is bool:
         return typing.Annotated[bool | None, typer.Option(f"{flag}/--no-{flag[2:]}", **info)]
@@ -75,6 +75,26 @@ def _shown(default: object) -> str:
     if isinstance(default, tuple):
         return ",".join(map(str, default)) or "none"
     return "none" if default is None else str(default)
+
+
+def typed_options(config: object, default: object) -> list[str]:
+    """What to type to get `config`: the options whose values differ from the default's."""
+    words = []
+    before = {key: value for key, _, value, *_ in _fields(default)}
+    for key, _, value, *_ in _fields(config):
+        if value == before[key]:
+            continue
+        flag = _flag(key)
+        if isinstance(value, bool):
+            words.append(flag if value else f"--no-{flag[2:]}")
+        else:
+            words += [flag, _shown(value)]
+    return words
+
+
+def _flag(key: str) -> str:
+    """ "unet.head_dim" as --unet-head-dim."""
+    return "--" + re.sub("[._]", "-", key)
 
 
 class Nothing:

@@ -3,43 +3,74 @@
 from __future__ import annotations
 
 import json
+import shlex
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from ldm_edu.card import Sampling, card_text, draw_samples, overview, provenance, score, write_card
-from ldm_edu.checkpoint import CheckpointError, read_json
+from ldm_edu.checkpoint import CheckpointError, read_about, read_json
 from ldm_edu.data.load import load_pictures
 from ldm_edu.data.pictures import Pictures
-from ldm_edu.fit import Progress, seeded
-from ldm_edu.latent import LatentDiffusion, SamplerName
+from ldm_edu.fit import seeded
+from ldm_edu.latent import LatentDiffusion, SamplerName, read_config
+from ldm_edu.options import typed_options
 from ldm_edu.plot import grid, save_png
-from ldm_edu.train import Hooks, TrainConfig, replace_flat, run_status, train
+from ldm_edu.progress import StageProgress, sampler_bar
+from ldm_edu.run_folder import check_folder, read_settings, replace_flat, run_status
+from ldm_edu.train import Hooks, TrainConfig, make_accelerator, train
 
 
-def run_training(given: dict, out: Path, *, resume: bool, command: str) -> None:
-    """Train as asked, with a progress bar; then score, and write card and picture.
+def run_training(given: dict, out: Path, *, resume: bool) -> None:
+    """Train as asked, with progress; then score, and write card and picture where they are not there yet.
 
     Args:
         given: the fields of TrainConfig that were typed, flat.
     """
-    base = TrainConfig()
-    if resume and (out / "train.json").exists():
-        base = replace_flat(base, read_json(out / "train.json"))
-    config = replace_flat(base, given)
-    pictures, held_out = load_both(config)
-    bar = Bar()
-    main = torch.distributed.is_torchelastic_launched() and _rank() > 0
-    quiet = Hooks()
-    model, seconds = train(config, pictures, out, hooks=quiet if main else bar.hooks(out), resume=resume)
-    bar.close()
-    if main:
+    going_on = resume and (out / "train.json").exists()
+    config = replace_flat(read_settings(out, TrainConfig()) if going_on else TrainConfig(), given)
+    check_folder(out, config, resume)
+    accelerator = make_accelerator(config, out)
+    with accelerator.main_process_first():  # one process downloads, the others find it done
+        pictures, held_out = load_both(config)
+    progress = StageProgress()
+    hooks = Hooks()
+    if accelerator.is_main_process:
+        hooks = Hooks(progress.update, progress.note, lambda step, model: write_samples(out, step, model))
+    try:
+        model, seconds = train(config, pictures, out, accelerator=accelerator, hooks=hooks, resume=resume)
+    finally:
+        progress.close()
+    if not accelerator.is_main_process:
         return
+    if not ((out / "card.json").exists() and (out / "samples.png").exists()):
+        progress.note("Scoring …")
+        finish(model, config, out, pictures, held_out, seconds)
+    print(card_text(read_json(out / "card.json")))
+    print(f"The checkpoint, its card and its pictures are in {out}; look at {out / 'samples.png'}")
+    print(f"Draw with it: ldm-edu generate {out}")
+
+
+def write_samples(out: Path, step: int, model: LatentDiffusion) -> None:
+    """Write a grid of what a model draws at a step of its training."""
+    pictures, _ = draw_samples(model, Sampling(count=40, steps=20))
+    save_png(grid(pictures, 10, 2), out / "samples" / f"step-{step:06d}.png")
+
+
+def finish(
+    model: LatentDiffusion,
+    config: TrainConfig,
+    out: Path,
+    pictures: Pictures,
+    held_out: Pictures,
+    seconds: dict[str, float],
+) -> None:
+    """Score a trained model; write its picture and, last, its card."""
     sampling = Sampling(seed=config.seed)
     samples, labels = draw_samples(model, sampling)
     card = {
-        "name": out.name,
+        "name": out.resolve().name,
         "data": config.data,
         "pictures": len(pictures),
         "size": config.size,
@@ -49,14 +80,16 @@ def run_training(given: dict, out: Path, *, resume: bool, command: str) -> None:
             "unet": _count(model.unet),
             "autoencoder": _count(model.autoencoder) if model.autoencoder else 0,
         },
-        "sampling": sampling.__dict__,
-        "provenance": provenance(command, seconds, model.latent_mean.device),
+        "sampling": asdict(sampling),
+        "provenance": provenance(
+            shlex.join(["ldm-edu", "train", "--out", str(out), *typed_options(config, TrainConfig())]),
+            seconds,
+            model.latent_mean.device,
+        ),
         "scores": score(model, samples, labels, pictures, held_out),
     }
     overview(model, samples, held_out, out / "samples.png")
     write_card(out, card)
-    tqdm.write(card_text(card))
-    tqdm.write(f"The checkpoint, its card and its pictures are in {out}; look at {out / 'samples.png'}")
 
 
 def load_both(config: TrainConfig) -> tuple[Pictures, Pictures]:
@@ -91,13 +124,13 @@ def run_generate(
     device: str,
 ) -> None:
     """Draw pictures and write them as one grid (.png) or as single files (a folder)."""
-    if count < 1 or scale < 1:
-        raise ValueError(f"--count and --scale must be 1 or more, got {count} and {scale}")
+    if count < 1 or scale < 1 or batch < 1:
+        raise ValueError(f"--count, --scale and --batch must be 1 or more, got {count}, {scale} and {batch}")
     if out.suffix and out.suffix.lower() != ".png":
         raise ValueError(f"--out {out}: pictures are written as .png, or as single files into a folder")
     model = LatentDiffusion.load(checkpoint, pick_device(device))
     labels = pick_labels(label, count, model.config.classes)
-    bar = tqdm(total=steps * -(-count // batch), unit="step", desc="draw")
+    step = sampler_bar(steps * -(-count // batch))
     pictures = model.generate(
         count,
         labels=labels,
@@ -107,9 +140,8 @@ def run_generate(
         guidance=guidance if labels is not None else 1.0,
         generator=seeded(seed, "generate"),
         batch=batch,
-        after_step=lambda x, s: (bar.update(), x)[1],
+        after_step=lambda x, s: (step(), x)[1],
     )
-    bar.close()
     if out.suffix:
         columns = min(count, len(model.config.classes) if 1 < len(model.config.classes) <= 12 and label is None else 8)
         save_png(grid(pictures, columns, scale), out)
@@ -117,20 +149,27 @@ def run_generate(
         for i, picture in enumerate(pictures):
             name = "" if labels is None else "-" + model.config.classes[labels[i]].replace(" ", "-").replace("/", "-")
             save_png(grid(picture[None], 1, scale, padding=0), out / f"{i:04d}{name}.png")
-    tqdm.write(f"{count} pictures written to {out}")
+    print(f"{count} picture{'s' if count > 1 else ''} written to {out}")
 
 
 def show_info(checkpoint: Path, *, as_json: bool = False) -> str:
-    """The card of a checkpoint, or where its run stands."""
+    """The card of a checkpoint, or where its run stands.
+
+    Raises:
+        CheckpointError: no such folder, nothing of ours in it, or a damaged file.
+    """
     if not checkpoint.is_dir():
         raise CheckpointError(f"{checkpoint}: no such folder")
     if (checkpoint / "card.json").exists():
         card = read_json(checkpoint / "card.json")
+        read_config(checkpoint)
+        read_about(checkpoint / "model.safetensors")  # the card of weights that are cut short would be no help
         try:
             return json.dumps(card, indent=2, ensure_ascii=False) + "\n" if as_json else card_text(card)
-        except (KeyError, TypeError) as error:
-            raise CheckpointError(f"{checkpoint}/card.json: not a card of ours ({error} is missing)") from None
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(f"{checkpoint}/card.json: not a card of ours ({error!r})") from None
     if (checkpoint / "train.json").exists():
+        read_settings(checkpoint, TrainConfig())
         status = run_status(checkpoint)
         if as_json:
             return json.dumps({"unfinished": status}) + "\n"
@@ -160,42 +199,5 @@ def pick_labels(label: str | None, count: int, classes: tuple[str, ...]) -> torc
     raise ValueError(f"--label {label}: not a class of this checkpoint; it has {', '.join(classes)}")
 
 
-class Bar:
-    """A progress bar for each stage, with loss, pictures a second and time left, and sample grids after saves."""
-
-    def __init__(self):
-        self.bar, self.stage = None, None
-
-    def hooks(self, out: Path) -> Hooks:
-        """What `train` calls."""
-
-        def samples(step: int, model: LatentDiffusion) -> None:
-            pictures, _ = draw_samples(model, Sampling(count=40, steps=20))
-            save_png(grid(pictures, 10, 2), out / "samples" / f"step-{step:06d}.png")
-
-        return Hooks(self.progress, tqdm.write, samples)
-
-    def progress(self, stage: str, now: Progress) -> None:
-        """Move the bar of a stage."""
-        if stage != self.stage:
-            self.close()
-            self.stage = stage
-            self.bar = tqdm(total=now.steps, initial=0, desc=stage, unit="step", dynamic_ncols=True)
-        self.bar.update(now.step - self.bar.n)
-        self.bar.set_postfix_str(f"loss {now.loss:.4f}, {now.rate:.0f} pictures/s")
-
-    def close(self) -> None:
-        """Leave the bar as it stands."""
-        if self.bar is not None:
-            self.bar.close()
-            self.bar = self.stage = None
-
-
 def _count(module: torch.nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
-
-
-def _rank() -> int:
-    import os
-
-    return int(os.environ.get("RANK", "0"))

@@ -6,8 +6,8 @@ config.json and model.safetensors (the model so far), samples/. Derived in noteb
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from ldm_edu import schedule as schedules
-from ldm_edu.checkpoint import CheckpointError, read_json, read_tensors, write_json
+from ldm_edu.checkpoint import read_about
 from ldm_edu.data.pictures import Pictures, to_float
 from ldm_edu.fit import Batch, FitConfig, Progress, fit
 from ldm_edu.latent import LatentDiffusion, ModelConfig
-from ldm_edu.loss import diffusion_loss
-from ldm_edu.nets.autoencoder import Autoencoder, AutoencoderConfig
-from ldm_edu.nets.unet import UNet, UNetConfig
+from ldm_edu.nets.autoencoder import AutoencoderConfig
+from ldm_edu.nets.unet import UNetConfig
+from ldm_edu.objectives import AutoencoderObjective, DiffusionObjective
+from ldm_edu.run_folder import check_folder, claim
 from ldm_edu.schedule import Schedule
 from ldm_edu.target import Target, check_target
 
@@ -35,10 +36,6 @@ Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["no", "fp16", "bf16"]
 
 
-HOW = frozenset(("root", "download", "device", "compile", "save_every", "tensorboard"))
-"""Fields of TrainConfig that say how a run goes and not what comes out: a resumed run may change them."""
-
-
 @dataclass(frozen=True)
 class TrainConfig:
     """All that decides a training run. The defaults are the README's demo.
@@ -48,7 +45,7 @@ class TrainConfig:
         root: where torchvision's sets lie.
         download: let torchvision download a set that is not there.
         size: height and width of the pictures.
-        limit: use only the first so many pictures; 0 is all.
+        limit: use only so many pictures, spread over the set; 0 is all.
         flip: add each picture's mirror image; not for digits or text.
         seed: seed of everything random.
         latent: diffuse latents; without it, pixels, and no autoencoder is trained.
@@ -121,35 +118,6 @@ class TrainConfig:
         return getattr(schedules, self.schedule)(self.T)
 
 
-class AutoencoderObjective(nn.Module):
-    """‖x − x̂‖² + l1 |x − x̂| + kl · KL(q(latent|x) ‖ N(0, I)), the first two a mean over pixels, the last over components.
-
-    Source: Rombach et al. 2022 (arXiv 2112.10752), Appendix G; notebook 05.
-    """
-
-    def __init__(self, autoencoder: Autoencoder, l1: float, kl: float):
-        super().__init__()
-        self.autoencoder, self.l1, self.kl = autoencoder, l1, kl
-
-    def forward(self, x: Tensor, z: Tensor) -> Tensor:
-        """x (B, C, H, W) pictures, z (B, c, h, w) standard normal; the scalar loss."""
-        code = self.autoencoder.encode(x)
-        error = (self.autoencoder.decode(code.mean + torch.exp(0.5 * code.logvar) * z) - x).float()
-        return error.square().mean() + self.l1 * error.abs().mean() + self.kl * code.kl().mean() / z[0].numel()
-
-
-class DiffusionObjective(nn.Module):
-    """The diffusion loss of a network; all that is random comes in as arguments. Notebook 03."""
-
-    def __init__(self, unet: UNet, schedule: Schedule, target: Target):
-        super().__init__()
-        self.unet, self.schedule, self.target = unet, schedule, target
-
-    def forward(self, x_0: Tensor, t: Tensor, eps: Tensor, cond: Tensor | None = None) -> Tensor:
-        """x_0, eps (B, *D), t (B,), cond (B,) labels; the scalar loss."""
-        return diffusion_loss(self.unet, x_0, t, eps, self.schedule, target=self.target, cond=cond)
-
-
 @dataclass(frozen=True)
 class Hooks:
     """What a caller of `train` may listen to: progress of a stage, sentences, and sample pictures after a save."""
@@ -160,7 +128,13 @@ class Hooks:
 
 
 def train(
-    config: TrainConfig, pictures: Pictures, out: str | Path, *, hooks: Hooks = Hooks(), resume: bool = False
+    config: TrainConfig,
+    pictures: Pictures,
+    out: str | Path,
+    *,
+    accelerator: Accelerator | None = None,
+    hooks: Hooks = Hooks(),
+    resume: bool = False,
 ) -> tuple[LatentDiffusion, dict[str, float]]:
     """Train, or go on training, the model of a run's folder.
 
@@ -168,23 +142,28 @@ def train(
         config: what to train.
         pictures: the training pictures, of the size that config says.
         out: the run's folder, made if it is not there.
+        accelerator: what `make_accelerator` makes of the same config and folder; made here unless given.
         resume: go on with the run in `out`, if there is one; else a run there is an error.
     Returns:
-        the model with averaged weights, and the seconds that each stage took in this process.
+        the model with averaged weights, and the seconds of each stage's steps, over all processes of a resumed run.
     Raises:
         ValueError: options and data do not fit, no GPU where one was asked for, a run of other settings in `out`.
         TrainingError: the loss is not finite, or memory is too small.
     """
     out = Path(out)
     model_config = model_config_for(config, pictures)
-    accelerator = make_accelerator(config, out)
+    accelerator = accelerator or make_accelerator(config, out)
+    check_folder(out, config, resume)
+    accelerator.wait_for_everyone()  # all have looked before one writes
     if accelerator.is_main_process:
-        claim(out, config, resume)
+        claim(out, config)
     accelerator.wait_for_everyone()
+    if config.tensorboard:
+        accelerator.init_trackers("logs")
     device, seconds = accelerator.device, {}
 
     with torch.random.fork_rng(devices=[]):  # the networks' first weights come from the seed, and nothing else changes
-        torch.manual_seed(config.seed)
+        torch.default_generator.manual_seed(config.seed)
         model = LatentDiffusion(model_config, config.make_schedule()).to(device)
     pixels = pictures.pixels.to(device)
     if config.flip:
@@ -193,13 +172,13 @@ def train(
     def run_stage(name: str, objective: nn.Module, make_batch, fit_config: FitConfig, after_save=None) -> nn.Module:
         if config.compile:
             objective.compile(dynamic=False)
-        began = time.perf_counter()
 
         def report(progress: Progress) -> None:
             accelerator.log({f"{name}/loss": progress.loss, f"{name}/examples a second": progress.rate}, progress.step)
             if hooks.progress is not None:
                 hooks.progress(name, progress)
 
+        state_path = out / f"{name}.state"
         averaged = fit(
             objective,
             make_batch,
@@ -207,13 +186,13 @@ def train(
             accelerator=accelerator,
             name=name,
             seed=config.seed,
-            state_path=out / f"{name}.state",
+            state_path=state_path,
             save_every=config.save_every,
             report=report,
             notice=hooks.notice,
             after_save=after_save,
         )
-        seconds[name] = time.perf_counter() - began
+        seconds[name] = read_about(state_path)["seconds"]
         return averaged
 
     if model.autoencoder is not None:
@@ -246,8 +225,8 @@ def train(
         return x_0, t, eps, labels[index].masked_fill(dropped, len(model_config.classes))
 
     if accelerator.is_main_process:
-        model.save(out)
-    sampled = LatentDiffusion(model_config, model.schedule).to(device).eval()  # what is saved: averaged weights
+        model.save_config(out)  # its weights follow with the first save: until then an older file, if any, stays
+    sampled = copy.deepcopy(model).eval()  # what is saved: averaged weights
 
     def take(averaged: nn.Module) -> LatentDiffusion:
         sampled.load_state_dict(model.state_dict() | {f"unet.{k}": v for k, v in averaged.unet.state_dict().items()})
@@ -312,73 +291,13 @@ def make_accelerator(config: TrainConfig, out: Path) -> Accelerator:
     cpu = config.device == "cpu" or (config.device == "auto" and not torch.cuda.is_available())
     if config.precision == "fp16" and cpu:
         raise ValueError("--precision fp16 needs a GPU; on a CPU use bf16 or no")
-    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != config.precision:
-        AcceleratorState._reset_state()  # Accelerate keeps the first training's precision for the whole process
-    accelerator = Accelerator(
+    if AcceleratorState._shared_state:  # Accelerate keeps the first training's precision and device for the process
+        earlier = AcceleratorState()
+        if earlier.mixed_precision != config.precision or (earlier.device.type == "cpu") != cpu:
+            AcceleratorState._reset_state(reset_partial_state=not earlier.use_distributed)
+    return Accelerator(
         cpu=cpu,
         mixed_precision=config.precision,
         log_with="tensorboard" if config.tensorboard else None,
         project_dir=out if config.tensorboard else None,
     )
-    if config.tensorboard:
-        accelerator.init_trackers("logs")
-    return accelerator
-
-
-def claim(out: Path, config: TrainConfig, resume: bool) -> None:
-    """Make the run's folder, or make sure that the run in it is the one to go on with."""
-    path = out / "train.json"
-    if path.exists():
-        if not resume:
-            raise CheckpointError(
-                f"{out}: holds a run already ({run_status(out)}); continue it with --resume, or choose another --out"
-            )
-        different = [
-            f"{key} was {old!r}, now {new!r}"
-            for key, old, new in _compare(read_json(path), flatten(config))
-            if key not in HOW
-        ]
-        if different:
-            raise CheckpointError(f"{out}: the run there has other settings: {'; '.join(different)}")
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise CheckpointError(f"{out}: exists, and holds no run of ours; choose another --out")
-    write_json(path, flatten(config))
-
-
-def run_status(out: str | Path) -> str:
-    """Where the run in a folder stands, in words."""
-    for name in ("diffusion", "autoencoder"):
-        if (path := Path(out) / f"{name}.state").exists():
-            _, about = read_tensors(path)
-            return f"{name} at step {about.get('step')} of {about.get('fit', {}).get('steps')}"
-    return "no step saved yet"
-
-
-def flatten(config: object, prefix: str = "") -> dict:
-    """Nested frozen dataclasses as one flat dictionary: unet.width, fit.steps, …"""
-    flat = {}
-    for f in dataclasses.fields(config):
-        value = getattr(config, f.name)
-        nested = dataclasses.is_dataclass(value)
-        flat |= flatten(value, f"{prefix}{f.name}.") if nested else {f"{prefix}{f.name}": value}
-    return flat
-
-
-def replace_flat(config, flat: dict, prefix: str = ""):
-    """The other way: a copy of nested dataclasses with the entries of a flat dictionary put in."""
-    changes = {}
-    for f in dataclasses.fields(config):
-        key, now = f"{prefix}{f.name}", getattr(config, f.name)
-        if dataclasses.is_dataclass(now):
-            changes[f.name] = replace_flat(now, flat, f"{key}.")
-        elif key in flat:
-            changes[f.name] = flat[key]
-    return dataclasses.replace(config, **changes)
-
-
-def _compare(old: dict, new: dict):
-    """(key, old, new) where two flat configurations differ; JSON has lists where Python has tuples."""
-    for key in sorted(old.keys() | new.keys()):
-        before, now = old.get(key), new.get(key)
-        if before != (list(now) if isinstance(now, tuple) else now):
-            yield key, before, now

@@ -38,8 +38,9 @@ def open_picture(path: str | Path, size: int, channels: int = 3) -> Tensor:
             pixels = torch.from_numpy(np.array(image))
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: cannot be read as a picture ({error})") from None
+    except Exception as error:  # decoders of damaged files raise nearly anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{path}: cannot be read as a picture ({reason}); remove or replace it") from None
     return pixels.reshape(size, size, channels).permute(2, 0, 1)
 
 
@@ -48,7 +49,7 @@ def _eight_bit(image):
     from PIL import Image
 
     values = np.asarray(image, dtype=np.float64)
-    scale = 257.0 if image.mode.startswith("I") and values.max() > 255 else 1.0
+    scale = 257.0 if image.mode.startswith("I;16") or (image.mode == "I" and values.max() > 255) else 1.0
     return Image.fromarray((values / scale).round().clip(0, 255).astype(np.uint8))
 
 
@@ -61,19 +62,26 @@ def folder(path: str | Path, size: int, channels: int = 3) -> Pictures:
     path = Path(path)
     if not path.is_dir():
         raise ValueError(f"{path}: no such folder; give a folder of pictures or the name of a set")
-    entries = sorted(p for p in path.iterdir() if not p.name.startswith(".") and p.name not in IGNORED)
+    entries = _entries(path)
     classes = [p for p in entries if p.is_dir()]
     files = [p for p in entries if not p.is_dir()]
     if classes and files:
         raise ValueError(f"{path}: holds files ({files[0].name}, …) beside sub-folders; give one or the other")
     labels = None
     if classes:
-        found = [(p, k) for k, c in enumerate(classes) for p in sorted(c.iterdir()) if not p.name.startswith(".")]
-        files, labels = [p for p, _ in found], torch.tensor([k for _, k in found])
+        inside = [_entries(c) for c in classes]
+        if not all(inside):
+            raise ValueError(f"{classes[inside.index([])]}: holds no pictures; every sub-folder is a class")
+        files = [p for entries in inside for p in entries]
+        labels = torch.tensor([k for k, entries in enumerate(inside) for _ in entries])
     if not files:
         raise ValueError(f"{path}: holds no pictures")
     pixels = torch.stack([open_picture(p, size, channels) for p in files])
     return Pictures(pixels, labels, tuple(c.name for c in classes))
+
+
+def _entries(path: Path) -> list[Path]:
+    return sorted(p for p in path.iterdir() if not p.name.startswith(".") and p.name not in IGNORED)
 
 
 def mnist(size: int = 32, *, train: bool = True, root: str | Path = "data", download: bool = False) -> Pictures:
@@ -114,9 +122,10 @@ def _torchvision(load: Callable, name: str, size: int, root: str | Path) -> Pict
 
     try:
         data = load()
-    except RuntimeError as error:
+    except (RuntimeError, OSError, EOFError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
-            f"{name}: not found or not whole under {root} ({str(error).splitlines()[0]}); "
+            f"{name}: not found or not whole under {root} ({reason}); "
             "allow its download with --download, or point --root at a folder that has it"
         ) from None
     if hasattr(data, "data"):  # MNIST and CIFAR-10 hold arrays of one size

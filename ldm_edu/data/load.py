@@ -29,16 +29,16 @@ def load_pictures(
 ) -> Pictures:
     """Load a picture set by name, or a folder by its path.
 
-    A folder has no held-out part of its own: every tenth picture, by name, is held out.
+    A folder has no held-out part of its own: every tenth picture, by name, is held out, so it needs ten.
 
     Args:
         name: "digits", "shapes", "mnist", "fashion_mnist", "cifar10", "flowers102", or a folder.
         size: height and width.
         train: the training part or the held-out part.
         root, download: for torchvision's sets.
-        limit: only the first so many; 0 is all.
+        limit: only so many, spread evenly over the set, which may be sorted by class; 0 is all.
     Raises:
-        ValueError: neither a known name nor a folder, or the set cannot be read.
+        ValueError: neither a known name nor a folder, the set cannot be read, or a folder of fewer than ten pictures.
     """
     if name == "digits":
         pictures = digits(size, train=train)
@@ -47,11 +47,11 @@ def load_pictures(
     elif name in TORCHVISION:
         pictures = TORCHVISION[name](size, train=train, root=root, download=download)
     elif Path(name).is_dir():
-        pictures = _part(images.folder(name, size), train)
+        pictures = _part(images.folder(name, size), train, name)
     else:
         known = ", ".join(["digits", "shapes", *TORCHVISION])
         raise ValueError(f"{name}: neither a picture set ({known}) nor a folder")
-    return _first(pictures, limit) if limit else pictures
+    return _spread(pictures, limit) if 0 < limit < len(pictures) else pictures
 
 
 def shapes(size: int = 32, *, train: bool = True, count: int = 10_000, kinds: int = 4, colours: int = 4) -> Pictures:
@@ -64,21 +64,21 @@ def shapes(size: int = 32, *, train: bool = True, count: int = 10_000, kinds: in
     return Pictures(to_bytes(draw(scenes, size)), label_of(scenes, colours), tuple(label_names(kinds, colours)))
 
 
-def _part(pictures: Pictures, train: bool) -> Pictures:
+def _part(pictures: Pictures, train: bool, where: str) -> Pictures:
+    if len(pictures) < 10:
+        raise ValueError(f"{where}: holds {len(pictures)} pictures; 10 or more are needed, as every tenth is held out")
     held_out = torch.arange(len(pictures)) % 10 == 9
-    if not held_out.any():
-        return pictures  # fewer than ten pictures: nothing can be spared
-    return _where(pictures, ~held_out if train else held_out)
+    return _pick(pictures, (~held_out if train else held_out).nonzero()[:, 0])
 
 
-def _first(pictures: Pictures, limit: int) -> Pictures:
-    return _where(pictures, torch.arange(len(pictures)) < limit)
+def _spread(pictures: Pictures, count: int) -> Pictures:
+    return _pick(pictures, torch.arange(count) * len(pictures) // count)
 
 
-def _where(pictures: Pictures, keep: torch.Tensor) -> Pictures:
+def _pick(pictures: Pictures, index: torch.Tensor) -> Pictures:
     return Pictures(
-        pictures.pixels[keep],
-        None if pictures.labels is None else pictures.labels[keep],
+        pictures.pixels[index],
+        None if pictures.labels is None else pictures.labels[index],
         pictures.classes,
-        tuple(c for c, k in zip(pictures.captions, keep.tolist(), strict=False) if k),
+        tuple(pictures.captions[i] for i in index.tolist()) if pictures.captions else (),
     )

@@ -1,0 +1,72 @@
+"""The state of one training as one file: weights, moving average, optimiser, step. Used by fit.py; notebook 04."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from ldm_edu.checkpoint import CheckpointError, load_weights, read_tensors, write_tensors
+
+OPTIMIZER = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps for each parameter
+
+
+class Parts(NamedTuple):
+    """The objects that a training changes."""
+
+    objective: nn.Module
+    average: AveragedModel
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler | None
+
+
+def save_state(path: str | Path, parts: Parts, identity: dict, step: int, seconds: float) -> None:
+    """Write the state after a step.
+
+    Args:
+        identity: which training this is: its settings, name and seed. Only the same may go on from the file.
+        step: steps done.
+        seconds: time that they took, in all the processes that the training had.
+    """
+    tensors = {f"net.{k}": v for k, v in parts.objective.state_dict().items()}
+    tensors |= {f"average.{k}": v for k, v in parts.average.module.state_dict().items()}
+    for key, parameter in parts.objective.named_parameters():
+        tensors |= {f"optimizer.{key}.{k}": parts.optimizer.state[parameter][k] for k in OPTIMIZER}
+    scaler = parts.scaler.state_dict() if parts.scaler is not None else None
+    about = {"step": step, "seconds": seconds, "scaler": scaler, "averaged": int(parts.average.n_averaged)}
+    write_tensors(path, tensors, identity | about)
+
+
+def restore_state(path: str | Path, parts: Parts, identity: dict) -> tuple[int, float]:
+    """Read what `save_state` wrote into fresh objects; the step to go on from, and the seconds so far.
+
+    Raises:
+        CheckpointError: the file is damaged, foreign, or of a training with another identity.
+    """
+    tensors, about = read_tensors(path)
+    if not (identity.keys() | {"step", "seconds", "averaged", "scaler"}) <= about.keys():
+        raise CheckpointError(f"{path}: is no training state of ours")
+    different = [f"{k} was {about[k]}, now {v}" for k, v in identity.items() if about[k] != v]
+    if different:
+        raise CheckpointError(f"{path}: was saved by a training with other settings: {'; '.join(different)}")
+    split: dict[str, dict] = {"net": {}, "average": {}, "optimizer": {}}
+    for key, value in tensors.items():
+        part, _, rest = key.partition(".")
+        split.setdefault(part, {})[rest] = value
+    load_weights(parts.objective, split["net"], path)
+    load_weights(parts.average.module, split["average"], path)
+    parts.average.n_averaged.fill_(about["averaged"])
+    for key, parameter in parts.objective.named_parameters():
+        for k in OPTIMIZER:
+            saved, shape = split["optimizer"].get(f"{key}.{k}"), () if k == "step" else parameter.shape
+            if saved is None or saved.shape != shape:
+                raise CheckpointError(f"{path}: the optimiser's {k} of {key} is missing or of another shape")
+            # The parameter's own memory format: the fused optimiser walks both side by side.
+            fresh = saved.to(parameter.device) if k == "step" else torch.empty_like(parameter).copy_(saved).detach()
+            parts.optimizer.state[parameter][k] = fresh
+    if parts.scaler is not None and about["scaler"]:
+        parts.scaler.load_state_dict(about["scaler"])
+    return about["step"], about["seconds"]

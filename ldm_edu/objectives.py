@@ -1,0 +1,41 @@
+"""The two losses of a training as modules whose forward is the loss. Derived in notebooks 03 and 05."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ldm_edu.loss import diffusion_loss
+from ldm_edu.nets.autoencoder import Autoencoder
+from ldm_edu.nets.unet import UNet
+from ldm_edu.schedule import Schedule
+from ldm_edu.target import Target
+
+
+class AutoencoderObjective(nn.Module):
+    """‖x − x̂‖² + l1 |x − x̂| + kl · KL(q(latent|x) ‖ N(0, I)): means over pixels, and over components for the last.
+
+    Source: Rombach et al. 2022 (arXiv 2112.10752), Appendix G; notebook 05.
+    """
+
+    def __init__(self, autoencoder: Autoencoder, l1: float, kl: float):
+        super().__init__()
+        self.autoencoder, self.l1, self.kl = autoencoder, l1, kl
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        """x (B, C, H, W) pictures, z (B, c, h, w) standard normal; the scalar loss."""
+        code = self.autoencoder.encode(x)
+        error = (self.autoencoder.decode(code.mean + torch.exp(0.5 * code.logvar) * z) - x).float()
+        return error.square().mean() + self.l1 * error.abs().mean() + self.kl * code.kl().mean() / z[0].numel()
+
+
+class DiffusionObjective(nn.Module):
+    """The diffusion loss of a network; all that is random comes in as arguments. Notebook 03."""
+
+    def __init__(self, unet: UNet, schedule: Schedule, target: Target):
+        super().__init__()
+        self.unet, self.schedule, self.target = unet, schedule, target
+
+    def forward(self, x_0: Tensor, t: Tensor, eps: Tensor, cond: Tensor | None = None) -> Tensor:
+        """x_0, eps (B, *D), t (B,), cond (B,) labels; the scalar loss."""
+        return diffusion_loss(self.unet, x_0, t, eps, self.schedule, target=self.target, cond=cond)

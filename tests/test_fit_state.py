@@ -1,0 +1,73 @@
+"""A training's state comes back whole, and no other file is taken for one."""
+
+import pytest
+import torch
+from tiny import assert_same
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from ldm_edu.checkpoint import CheckpointError, read_tensors, write_tensors
+from ldm_edu.fit_state import Parts, restore_state, save_state
+
+IDENTITY = {"fit": {"steps": 9}, "name": "x", "seed": 0}
+
+
+def parts(seed=0, width=4, steps=3):
+    """A net with channels-last weights and the optimiser's state of a few steps."""
+    torch.manual_seed(seed)
+    net = nn.Sequential(nn.Conv2d(2, width, 3), nn.Conv2d(width, 1, 3)).to(memory_format=torch.channels_last)
+    average = AveragedModel(net)
+    optimizer = torch.optim.AdamW(net.parameters(), fused=True)
+    for _ in range(steps):
+        net(torch.randn(1, 2, 5, 5)).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        average.update_parameters(net)
+    return Parts(net, average, optimizer, None)
+
+
+def test_everything_comes_back(tmp_path):
+    saved, fresh = parts(), parts(seed=1, steps=0)
+    save_state(tmp_path / "x", saved, IDENTITY, 3, 1.5)
+    assert restore_state(tmp_path / "x", fresh, IDENTITY) == (3, 1.5)
+    assert_same(fresh.objective.state_dict(), saved.objective.state_dict())
+    assert_same(fresh.average.module.state_dict(), saved.average.module.state_dict())
+    assert fresh.average.n_averaged == 3
+    for a, b in zip(saved.objective.parameters(), fresh.objective.parameters(), strict=True):
+        assert_same(saved.optimizer.state[a], fresh.optimizer.state[b])
+        assert fresh.optimizer.state[b]["exp_avg"].stride() == b.stride()
+
+
+@pytest.fixture
+def saved(tmp_path):
+    save_state(tmp_path / "x", parts(), IDENTITY, 3, 1.5)
+    return tmp_path / "x"
+
+
+def test_another_training_is_refused_by_name(saved):
+    with pytest.raises(CheckpointError, match=r"other settings: seed was 0, now 7$"):
+        restore_state(saved, parts(), IDENTITY | {"seed": 7})
+
+
+def test_another_net_is_refused(saved):
+    with pytest.raises(CheckpointError, match=r"0\.weight has shape \(4, 2, 3, 3\), expected \(8, 2, 3, 3\)"):
+        restore_state(saved, parts(width=8), IDENTITY)
+
+
+def test_a_file_of_weights_only_is_refused(tmp_path):
+    write_tensors(tmp_path / "x", parts().objective.state_dict())
+    with pytest.raises(CheckpointError, match="is no training state of ours"):
+        restore_state(tmp_path / "x", parts(), IDENTITY)
+
+
+@pytest.mark.parametrize("change", ["drop", "reshape"])
+def test_an_optimiser_that_does_not_fit_is_refused(saved, change):
+    tensors, about = read_tensors(saved)
+    name = "optimizer.1.bias.exp_avg"
+    if change == "drop":
+        del tensors[name]
+    else:
+        tensors[name] = torch.zeros(3, 1)
+    write_tensors(saved, tensors, about)
+    with pytest.raises(CheckpointError, match=r"optimiser's exp_avg of 1\.bias is missing or of another shape"):
+        restore_state(saved, parts(), IDENTITY)
