@@ -132,6 +132,21 @@ def test_upsample_repeats_pixels_up_to_the_size_asked_for():
     assert torch.equal(up(x, (3, 4))[0, 0], torch.tensor([[1.0, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4]]))
 
 
+def test_upsample_is_one_transposed_convolution_where_the_size_doubles():
+    up, x = Upsample(6), torch.randn(2, 6, 3, 5, generator=rng(), requires_grad=True)
+
+    def with_gradients():
+        y = up(x)
+        return y, *torch.autograd.grad(y.square().sum(), (x, up.conv.weight, up.conv.bias))
+
+    at_once = with_gradients()
+    calls = []
+    up.conv.register_forward_hook(lambda *_: calls.append(1))  # whoever listens hears the convolution
+    for one, two in zip(at_once, with_gradients(), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-4)
+    assert calls
+
+
 # --- U-Net ---
 
 
@@ -271,9 +286,18 @@ def test_config_survives_json(config):
 # --- autoencoder ---
 
 
+def test_autoencoder_starts_sharp_and_with_idle_branches():
+    net = build(Autoencoder, AUTOENCODERS["default"])
+    code = net.encode(torch.randn(2, 2, 4 * net.factor, 4 * net.factor, generator=rng()))
+    assert torch.equal(code.logvar, torch.full_like(code.logvar, -6.0))
+    blocks = [m for m in net.modules() if isinstance(m, ResBlock)]
+    assert blocks
+    assert not any(b.conv2.weight.any() or b.conv2.bias.any() for b in blocks)
+
+
 @pytest.mark.parametrize("config", AUTOENCODERS.values(), ids=AUTOENCODERS.keys())
 def test_autoencoder_shapes_and_gradients(config):
-    net = build(Autoencoder, config)
+    net = build(Autoencoder, replace(config, zero_init=False))
     side = 3 * net.factor
     x = torch.randn(2, 2, side, 2 * side, generator=rng())
     code = net.encode(x)

@@ -28,6 +28,7 @@ class AutoencoderConfig:
         groups: groups of every GroupNorm.
         middle_attention: attention at the bottom of encoder and decoder.
         stem: the first step folds stem x stem pixels into channels, the last unfolds them; 1 is off.
+        zero_init: start each residual branch at zero, so that the code starts as a plain map of the picture.
     Raises:
         ValueError: a number doesn't fit the others; the message says which.
     """
@@ -40,6 +41,7 @@ class AutoencoderConfig:
     groups: int = 8
     middle_attention: bool = True
     stem: int = 1
+    zero_init: bool = True
 
     def __post_init__(self):
         # Lists come from JSON; tuples keep the configuration hashable.
@@ -171,6 +173,9 @@ class Autoencoder(nn.Module):
         self.quant = nn.Conv2d(2 * config.latent_channels, 2 * config.latent_channels, 1)
         self.post_quant = nn.Conv2d(config.latent_channels, config.latent_channels, 1)
         self.decoder = Decoder(config)
+        # Start with a sharp code, standard deviation e^-3: at 1 the noise would drown the means for many steps.
+        nn.init.zeros_(self.quant.weight[config.latent_channels :])
+        nn.init.constant_(self.quant.bias[config.latent_channels :], -6.0)
 
     @property
     def factor(self) -> int:
@@ -216,7 +221,7 @@ class Autoencoder(nn.Module):
 
 def res(channels: int, out: int, config: AutoencoderConfig) -> ResBlock:
     """A residual block without time."""
-    return ResBlock(channels, out, None, config.groups, eps=1e-6)
+    return ResBlock(channels, out, None, config.groups, eps=1e-6, zero_init=config.zero_init)
 
 
 def middle(channels: int, config: AutoencoderConfig) -> Stage:
