@@ -56,7 +56,7 @@ def _fields(config: object, prefix: str = "", panel: str = "Run") -> Iterator[tu
 def _annotation(key: str, kind: type, default: object, text: str, panel: str) -> type:
     """The Typer annotation of one option; every default is None, so that what was typed can be told apart."""
     flag = _flag(key)
-    info = {"help": f"{text} [default: {_shown(default)}]", "show_default": False, "rich_help_panel": panel}
+    info = {"help": f"{text} (default: {_shown(default)})", "show_default": False, "rich_help_panel": panel}
     if kind is bool:
         return typing.Annotated[bool | None, typer.Option(f"{flag}/--no-{flag[2:]}", **info)]
     if typing.get_origin(kind) is tuple:

@@ -24,7 +24,7 @@ FIT = FitConfig(steps=4, batch=8, warmup=2)
 TINY = TrainConfig(
     size=16,
     T=50,
-    autoencoder=AutoencoderConfig(latent_channels=2, width=8, multipliers=(1, 2), stem=2, middle_attention=False),
+    autoencoder=AutoencoderConfig(latent_channels=2, width=16, multipliers=(1, 2), stem=2, middle_attention=False),
     autoencoder_fit=FIT,
     unet=UNetConfig(width=16, multipliers=(1,)),
     fit=FIT,
@@ -73,7 +73,7 @@ def assert_same(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
 
 def python(*arguments: object) -> subprocess.Popen:
     """Start Python on one thread with the package on its path."""
-    env = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    env = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests")))}
     return subprocess.Popen(
         [sys.executable, *map(str, arguments)],
         env=env,

@@ -1,0 +1,101 @@
+"""Whose folder it is, and with which settings its run goes on."""
+
+import dataclasses
+import json
+
+import pytest
+from tiny import TINY
+
+from ldm_edu.checkpoint import CheckpointError, write_tensors
+from ldm_edu.run_folder import HOW, check_folder, claim, flatten, read_settings, replace_flat, run_status
+from ldm_edu.train import TrainConfig
+
+
+def test_settings_come_back_from_their_flat_form(tmp_path):
+    assert replace_flat(TrainConfig(), flatten(TINY)) == TINY
+    claim(tmp_path / "run", TINY)
+    assert read_settings(tmp_path / "run", TrainConfig()) == TINY
+
+
+def test_a_new_or_empty_folder_is_fit(tmp_path):
+    check_folder(tmp_path / "new", TINY, resume=False)
+    check_folder(tmp_path, TINY, resume=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_something_else_is_not(tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    for out in (tmp_path, tmp_path / "thesis.txt"):
+        with pytest.raises(CheckpointError, match="holds no run of ours; choose another --out"):
+            check_folder(out, TINY, resume=True)
+    assert (tmp_path / "thesis.txt").read_text() == "precious"
+
+
+def test_leftovers_of_a_kill_do_not_disturb_and_are_cleared(tmp_path):
+    leftover = tmp_path / ".train.json.abcd1234.part"
+    leftover.write_text("{")
+    check_folder(tmp_path, TINY, resume=False)
+    claim(tmp_path, TINY)
+    assert [p.name for p in tmp_path.iterdir()] == ["train.json"]
+
+
+def test_a_run_needs_resume(tmp_path):
+    claim(tmp_path, TINY)
+    with pytest.raises(CheckpointError, match=r"holds a run already \(no step saved yet\); continue it with --resume"):
+        check_folder(tmp_path, TINY, resume=False)
+    check_folder(tmp_path, TINY, resume=True)
+
+
+def test_other_settings_are_refused_by_name(tmp_path):
+    claim(tmp_path, TINY)
+    unet = dataclasses.replace(TINY.unet, multipliers=(1, 1))
+    other = dataclasses.replace(TINY, seed=5, unet=unet)
+    with pytest.raises(CheckpointError, match=r"seed was 0, now 5; unet\.multipliers was \[1\], now \(1, 1\)"):
+        check_folder(tmp_path, other, resume=True)
+
+
+def test_how_a_run_goes_may_change(tmp_path):
+    claim(tmp_path, TINY)
+    changes = {
+        "root": "x",
+        "download": True,
+        "device": "auto",
+        "compile": True,
+        "save_every": 7,
+        "tensorboard": True,
+    }
+    assert changes.keys() == HOW
+    check_folder(tmp_path, dataclasses.replace(TINY, **changes), resume=True)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"size": "big"}', '{"T": 1}', '{"unet.width": 7}', '{"fit.steps": null}'])
+def test_damaged_settings_are_named(tmp_path, text):
+    (tmp_path / "train.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"train\.json"):
+        read_settings(tmp_path, TrainConfig())
+
+
+def test_settings_of_a_newer_version_are_refused_by_name(tmp_path):
+    claim(tmp_path, TINY)
+    saved = json.loads((tmp_path / "train.json").read_text())
+    (tmp_path / "train.json").write_text(json.dumps(saved | {"warp": 9}))
+    with pytest.raises(CheckpointError, match="warp was 9, now None"):
+        check_folder(tmp_path, TINY, resume=True)
+
+
+def test_status_is_that_of_the_last_stage(tmp_path):
+    assert run_status(tmp_path) == "no step saved yet"
+    for name, step in (("autoencoder", 4), ("diffusion", 2)):
+        write_tensors(tmp_path / f"{name}.state", {}, {"step": step, "fit": {"steps": 4}})
+        assert run_status(tmp_path) == f"{name} at step {step} of 4"
+    write_tensors(tmp_path / "diffusion.state", {}, {"step": 3})
+    with pytest.raises(CheckpointError, match="is no training state of ours"):
+        run_status(tmp_path)
+    (tmp_path / "diffusion.state").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="damaged"):
+        run_status(tmp_path)
+
+
+def test_a_wrong_setting_is_said_with_the_part_it_belongs_to():
+    with pytest.raises(ValueError, match=r"^autoencoder_fit: steps must be 1 or more, got 0$"):
+        replace_flat(TrainConfig(), {"autoencoder_fit.steps": 0})
