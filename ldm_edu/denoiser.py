@@ -80,7 +80,7 @@ def mixture_denoiser(means: Tensor, variances: Tensor, weights: Tensor, schedule
         ValueError: shapes that do not fit, a negative variance, or a weight that is not positive.
     """
     K = len(means)
-    if variances.shape not in ((K,), means.shape) or weights.shape != (K,):
+    if means.ndim < 2 or variances.shape not in ((K,), means.shape) or weights.shape != (K,):
         raise ValueError(
             f"means (K, *D), variances (K,) or (K, *D) and weights (K,) do not fit: "
             f"{tuple(means.shape)}, {tuple(variances.shape)}, {tuple(weights.shape)}"

@@ -111,7 +111,7 @@ def from_betas(betas: Tensor) -> Schedule:
             f"each beta must lie strictly between 0 and 1, got {betas.min().item()} … {betas.max().item()}"
         )
     log_alpha_bar = torch.cat([betas.new_zeros(1), torch.log1p(-betas).cumsum(0)])
-    return Schedule(torch.exp(log_alpha_bar / 2), torch.sqrt(-torch.expm1(log_alpha_bar)))
+    return Schedule(torch.exp(log_alpha_bar / 2), torch.sqrt(0 - torch.expm1(log_alpha_bar)))
 
 
 def linear(T: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> Schedule:
