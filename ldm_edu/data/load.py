@@ -55,12 +55,21 @@ def load_pictures(
 
 
 def shapes(size: int = 32, *, train: bool = True, count: int = 10_000, kinds: int = 4, colours: int = 4) -> Pictures:
-    """One-object scenes of `shapes`, labelled by kind and colour: 16 classes unless told; 1,000 held out."""
-    from ldm_edu.data.shapes import draw, label_names, label_of, sample_scenes
+    """The `shapes` for class-conditional models: one large object anywhere on black, labelled by kind and colour.
+
+    Args:
+        count: how many for training; 1,000 are held out.
+        kinds, colours: how many of each: kinds · colours classes.
+    """
+    from ldm_edu.data.shapes import BACKGROUNDS, SIZES, draw, label_names, label_of, sample_scenes
 
     generator = torch.Generator().manual_seed(0 if train else 1)
     count = count if train else 1000
-    scenes = sample_scenes(count, objects=1, n_kinds=kinds, n_colours=colours, generator=generator)
+    large, black = list(SIZES).index("large"), list(BACKGROUNDS).index("black")
+    plenty = 2 * count * len(SIZES) * len(BACKGROUNDS)  # twice what holds `count` such scenes on average
+    scenes = sample_scenes(plenty, objects=1, n_kinds=kinds, n_colours=colours, generator=generator)
+    wanted = (scenes.size[:, 0] == large) & (scenes.background == black)
+    scenes = scenes[wanted.nonzero()[:count, 0]]
     return Pictures(to_bytes(draw(scenes, size)), label_of(scenes, colours), tuple(label_names(kinds, colours)))
 
 
