@@ -22,9 +22,12 @@ def grid(pictures: Tensor, columns: int = 8, scale: int = 1, padding: int = 2) -
 
 def save_png(pixels: Tensor, path: str | Path) -> None:
     """Write (C, H, W) uint8 as a PNG file, whole or not at all."""
-    from torchvision.io import encode_png
+    from PIL import Image
 
-    write_atomic(path, encode_png(pixels.cpu()).numpy().tobytes())
+    buffer = io.BytesIO()
+    array = pixels.cpu().permute(1, 2, 0).numpy()
+    Image.fromarray(array[:, :, 0] if len(pixels) == 1 else array).save(buffer, format="png")
+    write_atomic(path, buffer.getvalue())
 
 
 def save_rows(rows: dict[str, Tensor], path: str | Path, columns: int = 20, title: str = "") -> None:
@@ -42,7 +45,7 @@ def save_rows(rows: dict[str, Tensor], path: str | Path, columns: int = 20, titl
     figure = Figure(figsize=(width, sum(heights) + 0.32 * len(heights) + (0.4 if title else 0)), layout="constrained")
     axes = figure.subplots(len(sheets), 1, squeeze=False, height_ratios=heights)[:, 0]
     for ax, (name, sheet) in zip(axes, sheets.items(), strict=True):
-        ax.imshow(sheet.permute(1, 2, 0), interpolation="nearest")
+        ax.imshow(sheet.permute(1, 2, 0).numpy(), interpolation="nearest")
         ax.set_title(name, loc="left", fontsize=11)
         ax.set_axis_off()
     if title:
