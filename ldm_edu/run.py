@@ -54,8 +54,13 @@ def run_training(given: dict, out: Path, *, resume: bool) -> None:
 
 def write_samples(out: Path, step: int, model: LatentDiffusion) -> None:
     """Write a grid of what a model draws at a step of its training."""
-    pictures, _ = draw_samples(model, Sampling(count=40, steps=20))
+    pictures, _ = draw_samples(model, Sampling(count=40, steps=fitting_steps(20, model)))
     save_png(grid(pictures, 10, 2), out / "samples" / f"step-{step:06d}.png")
+
+
+def fitting_steps(steps: int, model: LatentDiffusion) -> int:
+    """Sampler steps for a model of few steps: half of its own at most."""
+    return min(steps, model.schedule.T // 2)
 
 
 def finish(
@@ -67,7 +72,7 @@ def finish(
     seconds: dict[str, float],
 ) -> None:
     """Score a trained model; write its picture and, last, its card."""
-    sampling = Sampling(seed=config.seed)
+    sampling = Sampling(steps=fitting_steps(50, model), seed=config.seed)
     samples, labels = draw_samples(model, sampling)
     card = {
         "name": out.resolve().name,

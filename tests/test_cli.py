@@ -1,0 +1,223 @@
+"""Whatever goes wrong is one line on standard error and exit code 2; --debug shows where."""
+
+import dataclasses
+import shutil
+
+import pytest
+import torch
+from tiny import TINY, blobs, finished, options, picture_folder, python
+
+from ldm_edu import run
+from ldm_edu.cli import explain, main
+from ldm_edu.train import train
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return picture_folder(tmp_path_factory.mktemp("pictures"), 20)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    out = tmp_path_factory.mktemp("checkpoint") / "run"
+    train(dataclasses.replace(TINY, save_every=100), blobs(), out)
+    return out
+
+
+@pytest.fixture
+def refused(capsys):
+    """Run a command that must fail; the one line that it says."""
+
+    def call(*words):
+        assert main([str(w) for w in words]) == 2
+        out, err = capsys.readouterr()
+        assert err.startswith("ldm-edu: "), err
+        assert err.count("\n") == 1, err
+        assert "Traceback" not in err
+        assert out == ""
+        return err
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--data", "nowhere"], "nowhere: neither a picture set"),
+        (["--data", "mnist", "--root", "nowhere"], "allow its download with --download"),
+        (["--fit-steps", "0"], "fit: steps must be 1 or more, got 0"),
+        (["--fit-batch", "2", "--fit-accumulate", "3"], "splits a batch of 2 into empty pieces"),
+        (["--schedule", "straight", "--target", "eps"], "use --target v or x0"),
+        (["--size", "18"], "size 18 must be a multiple of"),
+        (["--unet-width", "7"], "unet: width is 7; expected an even number"),
+        (["--precision", "fp16", "--device", "cpu"], "--precision fp16 needs a GPU"),
+        (["--schedule", "warp"], "--schedule"),
+        (["--steps", "3"], "--steps"),
+    ],
+)
+def test_a_training_that_cannot_be_is_refused_and_leaves_nothing(refused, tmp_path, words, message):
+    out = tmp_path / "run"
+    assert message in refused("train", "--out", out, *options(), *words)
+    assert not out.exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_gpu_that_is_not_there(refused, checkpoint, tmp_path):
+    for words in (["train", "--out", tmp_path / "x"], ["generate", checkpoint]):
+        assert "no CUDA GPU is there; use --device auto or cpu" in refused(*words, "--device", "cuda")
+
+
+def test_folders_that_are_no_picture_sets(refused, tmp_path, pictures):
+    empty, small, text, notes = (tmp_path / name for name in ("empty", "small", "text", "notes"))
+    empty.mkdir()
+    picture_folder(small, 5)
+    for folder, name in ((text, "fake.png"), (notes, "notes.txt")):
+        shutil.copytree(pictures, folder)
+        (folder / name).write_text("no picture")
+    for folder, message in (
+        (empty, "empty: holds no pictures"),
+        (small, "holds 5 pictures; 10 or more are needed"),
+        (text, "fake.png: cannot be read as a picture"),
+        (notes, "notes.txt: cannot be read as a picture"),
+    ):
+        out = tmp_path / "run"
+        assert message in refused("train", "--out", out, *options(), "--data", folder)
+        assert not out.exists()
+
+
+def test_folders_that_hold_something_else(refused, checkpoint, tmp_path, pictures):
+    (tmp_path / "thesis.txt").write_text("precious")
+    assert "holds no run of ours" in refused("train", "--out", tmp_path, *options(), "--data", pictures)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+    assert "holds a run already (diffusion at step 4 of 4)" in refused("train", "--out", checkpoint)
+    assert "seed was 0, now 3" in refused("train", "--out", checkpoint, "--resume", "--seed", "3")
+
+
+def test_a_loss_that_is_no_number(refused, tmp_path, pictures, capsys):
+    words = ["--data", pictures, "--autoencoder-fit-learning-rate", "1e30", "--autoencoder-fit-warmup", "0"]
+    main([str(w) for w in ["train", "--out", tmp_path / "run", *options(), *words, "--save-every", "100"]])
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith("ldm-edu: the loss or its gradient was not finite")
+    assert sum(line.startswith("ldm-edu: ") for line in lines) == 1
+    assert all(line.startswith(("ldm-edu: ", "autoencoder: step ")) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--steps", "0"], "steps must lie between 1 and"),
+        (["--sampler", "euler"], "--sampler"),
+        (["--sampler", "heun", "--eta", "0.5"], 'eta is an option of "ddim"; "heun" has none'),
+        (["--eta", "2", "--steps", "3"], "eta"),
+        (["--label", "zebra"], "--label zebra: not a class of this checkpoint; it has a, b"),
+        (["--label", "2"], "not a class"),
+        (["--count", "0"], "--count, --scale and --batch must be 1 or more"),
+        (["--batch", "0"], "--count, --scale and --batch must be 1 or more"),
+        (["--device", "tpu"], "--device must be auto, cpu or cuda, got 'tpu'"),
+        (["--out", "x.jpg"], "pictures are written as .png"),
+    ],
+)
+def test_pictures_that_cannot_be_drawn(refused, checkpoint, tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    assert message in refused("generate", checkpoint, "--device", "cpu", *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_checkpoints_that_are_none(refused, checkpoint, tmp_path):
+    assert "no such folder" in refused("info", tmp_path / "absent")
+    assert "holds neither a card nor a run" in refused("info", tmp_path)
+    assert "config.json: no such file" in refused("generate", tmp_path)
+    broken = tmp_path / "broken"
+    shutil.copytree(checkpoint, broken)
+    (broken / "model.safetensors").write_bytes(b"\x80\x04pickle")
+    assert "model.safetensors: damaged" in refused("generate", broken, "--device", "cpu")
+    (broken / "diffusion.state").write_bytes(b"")
+    assert "diffusion.state: damaged" in refused("info", broken)
+    assert "diffusion.state: damaged" in refused("train", "--out", broken)
+    (broken / "train.json").write_text("{")
+    assert "train.json: damaged" in refused("train", "--out", broken, "--resume")
+
+
+def test_info_on_an_unfinished_run(checkpoint, capsys):
+    assert main(["info", str(checkpoint)]) == 0
+    out = capsys.readouterr().out
+    assert out == (
+        f"Unfinished run: diffusion at step 4 of 4. Continue it with: ldm-edu train --resume --out {checkpoint}\n"
+    )
+    assert main(["info", "--json", str(checkpoint)]) == 0
+    assert capsys.readouterr().out == '{"unfinished": "diffusion at step 4 of 4"}\n'
+
+
+def test_drawing_writes_a_grid_or_single_files(checkpoint, tmp_path, capsys):
+    common = ["generate", str(checkpoint), "--device", "cpu", "--steps", "3", "--count", "3"]
+    assert main([*common, "--out", str(tmp_path / "grid.png")]) == 0
+    out, err = capsys.readouterr()
+    assert out == f"3 pictures written to {tmp_path / 'grid.png'}\n"
+    assert err == ""
+    assert main([*common, "--out", str(tmp_path / "files"), "--scale", "1"]) == 0
+    assert sorted(p.name for p in (tmp_path / "files").iterdir()) == ["0000-a.png", "0001-b.png", "0002-a.png"]
+    from PIL import Image
+
+    with Image.open(tmp_path / "files" / "0000-a.png") as image:
+        assert image.size == (16, 16)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_debug_shows_where_wherever_it_stands(tmp_path, place):
+    words = ["info", str(tmp_path)]
+    words.insert(place, "--debug")
+    with pytest.raises(ValueError, match="holds neither"):
+        main(words)
+
+
+def test_ctrl_c_says_how_to_go_on(monkeypatch, capsys):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "run_training", interrupted)
+    assert main(["train", "--out", "x"]) == 130
+    assert capsys.readouterr().err.strip() == "ldm-edu: stopped; a training goes on from its last save with --resume"
+
+
+def test_no_command_shows_the_help(capsys):
+    main([])
+    out, err = capsys.readouterr()
+    assert "generate" in out + err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ModuleNotFoundError("No module named 'sklearn'", name="sklearn"), "pip install scikit-learn"),
+        (ModuleNotFoundError("No module named 'PIL.Image'", name="PIL.Image"), "package PIL: pip install pillow"),
+        (ModuleNotFoundError("No module named 'tqdm'", name="tqdm"), "pip install tqdm"),
+        (ModuleNotFoundError("No module named 'ldm_edu.x'", name="ldm_edu.x"), "unexpected ModuleNotFoundError"),
+        (ImportError("libGL.so.1: cannot open shared object file"), "unexpected ImportError: libGL"),
+        (torch.OutOfMemoryError("big"), "out of memory; use a smaller --batch"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (ZeroDivisionError("x"), "unexpected ZeroDivisionError: x; run again with --debug"),
+    ],
+)
+def test_errors_are_explained(error, message):
+    assert message in explain(error)
+
+
+HIDDEN = "import sys; sys.modules['sklearn'] = None; from ldm_edu.cli import main; sys.exit(main(sys.argv[1:]))"
+
+
+@pytest.mark.slow
+def test_a_package_that_is_missing_is_one_line(tmp_path):
+    code, out, err = finished(python("-c", HIDDEN, "train", "--out", tmp_path / "run", *options()))
+    assert (code, out, err) == (2, "", "ldm-edu: this needs the package sklearn: pip install scikit-learn\n")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_the_module_is_the_command():
+    code, out, err = finished(python("-m", "ldm_edu", "info", "absent"))
+    assert (code, out, err) == (2, "", "ldm-edu: absent: no such folder\n")
+    code, out, err = finished(python("-m", "ldm_edu", "--debug", "info", "absent"))
+    assert code == 1
+    assert "Traceback" in err
+    assert "CheckpointError: absent: no such folder" in err
