@@ -15,7 +15,7 @@ def digits(size: int = 32, *, train: bool = True) -> Pictures:
 
     The 1,797 scans are shuffled once with a fixed seed: 1,500 for training, 297 held out.
 
-    Source: the test part of E. Alpaydin and C. Kaynak's "Optical Recognition of Handwritten Digits", UCI 1998 (CC BY 4.0).
+    Source: the test part of E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI 1998, CC BY 4.0.
 
     Args:
         size: height and width in pixels, 8 or more.

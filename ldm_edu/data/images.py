@@ -16,7 +16,7 @@ IGNORED = {"Thumbs.db", "desktop.ini"}  # left behind by file managers, like nam
 
 
 def open_picture(path: str | Path, size: int, channels: int = 3) -> Tensor:
-    """Read one picture as (channels, size, size) uint8: turned upright, flattened on white, cropped to its middle square.
+    """Read one picture as (channels, size, size) uint8: turned upright, on white, cropped to its middle square.
 
     Any mode is taken: palette, alpha, 16 bit, CMYK, grey.
 

@@ -1,0 +1,104 @@
+"""The card: where a checkpoint comes from and how good it is."""
+
+import json
+from functools import partial
+
+import pytest
+import torch
+from PIL import Image
+from tiny import TINY, blobs
+
+from ldm_edu import card
+from ldm_edu.card import SCORES, Sampling, card_text, draw_samples, overview, provenance, score, write_card
+from ldm_edu.classifier import train_classifier
+from ldm_edu.data.pictures import Pictures, to_float
+from ldm_edu.latent import LatentDiffusion
+from ldm_edu.schedule import cosine
+from ldm_edu.train import model_config_for
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return LatentDiffusion(model_config_for(TINY, blobs()), cosine(50)).eval()
+
+
+@pytest.fixture(autouse=True)
+def short_training(monkeypatch):
+    """Sixty steps are enough to tell left from right."""
+    monkeypatch.setattr(card, "train_classifier", partial(train_classifier, steps=60))
+
+
+def part(pictures, start, stop):
+    return Pictures(pictures.pixels[start:stop], pictures.labels[start:stop], pictures.classes)
+
+
+def test_samples_take_the_classes_in_turn_and_repeat(model):
+    sampling = Sampling(count=5, steps=3)
+    pictures, labels = draw_samples(model, sampling)
+    assert labels.tolist() == [0, 1, 0, 1, 0]
+    assert torch.equal(pictures, draw_samples(model, sampling)[0])
+    assert not torch.equal(pictures, draw_samples(model, Sampling(count=5, steps=3, seed=1))[0])
+
+
+def test_real_pictures_score_as_real_and_noise_does_not(model):
+    every = blobs(120)
+    train, held_out, more = part(every, 0, 60), part(every, 60, 90), part(every, 90, 120)
+    good = score(model, to_float(more.pixels), more.labels, train, held_out)
+    assert good.keys() == SCORES.keys()
+    assert good["held_out_accuracy"] > 0.95
+    assert good["samples_accuracy"] > 0.95
+    assert good["samples_classes"] == 2
+    assert good["samples_copies"] == 0
+    noise = torch.rand(30, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    bad = score(model, noise, more.labels, train, held_out)
+    assert bad["samples_frechet"] > 3 * good["samples_frechet"]
+    assert bad["samples_accuracy"] < 0.9
+    assert bad["samples_nearest_median"] > good["samples_nearest_median"]
+    assert score(model, to_float(train.pixels), train.labels, train, held_out)["samples_copies"] == 60
+
+
+def test_without_labels_and_with_one_held_out_picture_there_are_fewer_scores(model):
+    every = blobs(30)
+    bare = Pictures(every.pixels)
+    samples = to_float(bare.pixels[:5])
+    names = score(model, samples, None, bare, bare).keys()
+    assert names == {k for k in SCORES if "nearest" in k or "copies" in k or "psnr" in k}
+    names = score(model, samples, every.labels[:5], every, part(every, 0, 1)).keys()
+    assert names == {k for k in SCORES if "frechet" not in k}
+
+
+def test_a_card_is_written_for_people_and_programs(tmp_path):
+    content = {
+        "name": "demo",
+        "data": "digits",
+        "pictures": 1500,
+        "size": 32,
+        "seed": 0,
+        "latent_shape": [4, 8, 8],
+        "parameters": {"unet": 1234567, "autoencoder": 0},
+        "sampling": {"count": 5, "steps": 3, "guidance": 2.0, "seed": 0},
+        "provenance": provenance("ldm-edu train --out demo", {"diffusion": 12.345}, torch.device("cpu")),
+        "scores": dict.fromkeys(SCORES, 0.5),
+    }
+    write_card(tmp_path, content)
+    assert json.loads((tmp_path / "card.json").read_text(encoding="utf-8")) == content
+    text = (tmp_path / "CARD.md").read_text(encoding="utf-8")
+    assert text == card_text(content)
+    for words in (
+        "# demo",
+        "1,234,567 in the U-Net",
+        "`ldm-edu train --out demo`",
+        "diffusion 12.3.",
+        "4×8×8",
+        torch.__version__,
+    ):
+        assert words in text
+    assert all(f"| {line} | 0.5 |" in text for line in SCORES.values())
+
+
+def test_the_picture_of_a_run_is_a_png(model, tmp_path):
+    overview(model, torch.rand(30, 1, 16, 16), blobs(3), tmp_path / "samples.png")
+    with Image.open(tmp_path / "samples.png") as image:
+        image.load()
+        assert image.format == "PNG"
