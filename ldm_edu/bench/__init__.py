@@ -1,0 +1,69 @@
+"""Speed, measured: ours against diffusers, and what each choice gives, as ratios of paired runs. Used in notebook 16.
+
+pairs.py         costs in turn, their ratio and its spread
+rows.py          a comparison as text and JSON
+ours.py          what is measured on our side
+theirs.py        what is measured on diffusers' side
+comparisons.py   the comparisons
+quality.py       CPU time to a quality
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+
+import torch
+
+
+def run_bench(
+    what: Sequence[str] = (), *, seconds: float = 10.0, threads: int = 1, device: str = "auto", as_json: bool = False
+) -> None:
+    """Measure what is asked for, and print each row as it is there, or all of them as JSON.
+
+    Args:
+        what: structure, small, sampling, latent, options, import, quality; all but quality where empty.
+        seconds: to measure each row, at least.
+        threads: CPU threads.
+        device: auto, cpu or cuda.
+    Raises:
+        ValueError: an unknown name, a number out of range, or diffusers is missing.
+    """
+    from ldm_edu.bench.comparisons import COMPARISONS, Setting
+    from ldm_edu.bench.quality import quality
+    from ldm_edu.bench.theirs import need_diffusers
+    from ldm_edu.run import pick_device
+
+    known = COMPARISONS | {"quality": quality}
+    unknown = [name for name in what if name not in known]
+    if unknown:
+        raise ValueError(f"unknown comparison {', '.join(unknown)}; there are {', '.join(known)}")
+    if not seconds > 0 or threads < 1:
+        raise ValueError(f"--seconds must be positive and --threads 1 or more, got {seconds} and {threads}")
+    where = pick_device(device)
+    about = {
+        "device": torch.cuda.get_device_name() if where == "cuda" else platform.processor() or platform.machine(),
+        "cost": "wall seconds of the GPU" if where == "cuda" else f"CPU seconds of the process, {threads} thread(s)",
+        "torch": torch.__version__,
+        "diffusers": need_diffusers(),
+    }
+    if not as_json:
+        print(f"Cost of B over cost of A, in {about['cost']}: median [95% interval of it].")
+        print(f"torch {about['torch']}, diffusers {about['diffusers']}, {about['device']}\n")
+    rows, before = [], torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for name in what or COMPARISONS:
+            for row in known[name](Setting(seconds, where)):
+                rows.append(row)
+                if not as_json:
+                    print(row.text(), flush=True)
+    finally:
+        torch.set_num_threads(before)
+    if where == "cuda":
+        about["peak GPU memory in MiB"] = torch.cuda.max_memory_allocated() // 2**20
+    if as_json:
+        print(json.dumps({"about": about, "rows": [row.values() for row in rows]}, indent=2, ensure_ascii=False))
+    elif where == "cuda":
+        print(f"\npeak GPU memory {about['peak GPU memory in MiB']} MiB")

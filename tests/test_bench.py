@@ -1,0 +1,338 @@
+"""The benchmark: its arithmetic, that what it compares is comparable, and that each comparison runs in miniature."""
+
+import dataclasses
+import json
+import math
+import sys
+
+import pytest
+import torch
+
+from ldm_edu.bench import ours as our_side
+from ldm_edu.bench import quality, run_bench
+from ldm_edu.bench.comparisons import COMPARISONS
+from ldm_edu.bench.pairs import clock_of, compare, ratio_of
+from ldm_edu.bench.rows import Reach, Row
+from ldm_edu.bench.setting import Setting, Sizes
+from ldm_edu.cli import main
+from ldm_edu.data.load import shapes
+from ldm_edu.data.pictures import to_float
+from ldm_edu.fit import FitConfig, fit, seeded
+from ldm_edu.nets.unet import UNet, UNetConfig
+from ldm_edu.schedule import cosine
+from ldm_edu.train import DiffusionObjective
+from tests.tiny import TINY
+
+TINY_UNET = UNetConfig(in_channels=3, out_channels=3, width=8, multipliers=(1, 2), heads=2, groups=4)
+SIZES = Sizes(
+    latent_side=4,
+    pixel_side=8,
+    latent_batch=2,
+    pixel_batch=2,
+    draw=2,
+    steps=2,
+    latent=dataclasses.replace(TINY_UNET, in_channels=4, out_channels=4, num_classes=3),
+    pixel=TINY_UNET,
+    peer_channels=(32, 32),
+    tokens=16,
+)
+SETTING = Setting(seconds=0.02, sizes=SIZES)
+
+
+class Clock:
+    """A clock that moves only when work is done."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+    def work(self, seconds):
+        def run():
+            self.now += seconds
+
+        return run
+
+
+# --- arithmetic ---
+
+
+@pytest.mark.parametrize(("a", "b"), [(0.5, 1.5), (1e-4, 3e-4), (1e-4, 0.4)])
+def test_compare_finds_a_known_ratio(a, b):
+    clock = Clock()
+    ratio = compare(clock.work(a), clock.work(b), seconds=20, clock=clock)
+    for value in (ratio.median, ratio.low, ratio.high, ratio.lower_quartile, ratio.upper_quartile):
+        assert value == pytest.approx(b / a)
+    assert ratio.pairs >= 3
+    assert ratio.seconds > 0
+
+
+def test_compare_lets_each_go_first_in_turn():
+    clock, order = Clock(), []
+
+    def work(name):
+        def run():
+            order.append(name)
+            clock.now += 1
+
+        return run
+
+    assert compare(work("a"), work("b"), seconds=8, clock=clock).pairs == 4
+    assert "".join(order) == "ab" + "abbaabba"  # once each to warm up
+
+
+def test_interval_is_the_one_of_order_statistics():
+    # For ten draws the 2nd and 9th enclose the median with 97.9%, the 3rd and 8th with only 89.1%.
+    ratio = ratio_of([1.0] * 10, [float(i) for i in range(1, 11)])
+    assert (ratio.low, ratio.median, ratio.high) == (2.0, 5.5, 9.0)
+    assert ratio_of([1.0] * 5, [1.0, 2, 3, 4, 5]).low == 1.0  # too few for 95%: the range
+    assert ratio_of([2.0], [3.0]).median == 1.5
+
+
+def test_interval_covers_the_median_as_often_as_it_says():
+    generator = torch.Generator().manual_seed(0)
+    draws = torch.randn(1000, 25, generator=generator, dtype=torch.float64).exp()
+    inside = [(r := ratio_of([1.0] * 25, row)).low <= 1 <= r.high for row in draws.tolist()]
+    assert 0.93 <= sum(inside) / len(inside) <= 0.99  # 95.7% in theory
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "message"), [([], [], "one or more"), ([1.0], [1.0, 2.0], "as many"), ([0.0], [1.0], "too short")]
+)
+def test_ratio_refuses_costs_that_do_not_pair(a, b, message):
+    with pytest.raises(ValueError, match=message):
+        ratio_of(a, b)
+
+
+def test_a_goal_is_met_only_where_the_whole_interval_says_so():
+    ratio = ratio_of([1.0] * 10, [float(i) for i in range(1, 11)])  # 2 to 9
+
+    def met(goal, at_most=False):
+        return Row("g", "n", "a", "b", ratio, None, goal, at_most).met
+
+    assert [met(g) for g in (1.5, 2, 5, 9.5)] == ["yes", "yes", "open", "no"]
+    assert [met(g, at_most=True) for g in (1.5, 5, 9)] == ["no", "open", "yes"]
+    assert met(None) == ""
+
+
+# --- what is compared ---
+
+
+def test_our_step_is_what_fit_does():
+    """The step whose choices are measured gives the weights that `fit` gives, from the same batch."""
+    torch.manual_seed(0)
+    net = UNet(dataclasses.replace(TINY_UNET, zero_init=False))
+    batch = our_side.batch_of(net, 4, 8, "cpu")(4, seeded(0, "test"))
+    training = our_side.training(net, lambda n, generator: batch, 4, "cpu", our_side.Choices())
+    training.step()
+    objective = DiffusionObjective(net, cosine(), "eps")
+    config = FitConfig(steps=1, batch=4, warmup=0, ema=0.995)
+    fit(objective, lambda n, generator: batch, config, accelerator=our_side.accelerator_on("cpu"))
+    for fitted, stepped in zip(net.parameters(), training.net.parameters(), strict=True):
+        torch.testing.assert_close(stepped, fitted)
+
+
+@pytest.mark.parametrize("change", [{"channels_last": False}, {"fused": None}, {"foreach_ema": False}])
+def test_choices_change_the_cost_and_not_the_weights(change):
+    torch.manual_seed(0)
+    net = UNet(dataclasses.replace(TINY_UNET, zero_init=False))
+    batch = our_side.batch_of(net, 4, 8, "cpu")(4, seeded(0, "test"))
+    both = [
+        our_side.training(net, lambda n, generator: batch, 4, "cpu", choices)
+        for choices in (our_side.Choices(), dataclasses.replace(our_side.Choices(), **change))
+    ]
+    for training in both:
+        training.step()
+        training.step()
+    for one, two, start in zip(*(t.net.parameters() for t in both), net.parameters(), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
+        assert not torch.equal(one, start)
+
+
+def test_networks_are_compared_only_where_they_answer_alike():
+    pytest.importorskip("diffusers")
+    from ldm_edu.bench import theirs
+    from ldm_edu.bench.comparisons import _twins
+
+    for config, side in ((SIZES.latent, 4), (SIZES.pixel, 8)):
+        net, peer = _twins(config, side, "cpu")
+        assert theirs.check_equal(net, peer, side) < 1e-5
+        with torch.no_grad():
+            net.conv_out.bias += 0.01
+        with pytest.raises(RuntimeError, match="answer differently"):
+            theirs.check_equal(net, peer, side)
+
+
+def test_the_courses_sizes_are_comparable():
+    """As many parameters on both sides, within 2%; the demo's network is the one in latents."""
+    pytest.importorskip("diffusers")
+    from ldm_edu.bench import theirs
+    from ldm_edu.train import TrainConfig
+
+    sizes = Sizes()
+    with torch.device("meta"):
+        peer = theirs.usual_structure(sizes.peer_channels, sizes.pixel_side)
+        for stem in (1, 2):
+            ours = UNet(dataclasses.replace(sizes.pixel, stem=stem))
+            count, wanted = (sum(p.numel() for p in net.parameters()) for net in (ours, peer))
+            assert abs(count / wanted - 1) <= 0.02
+    assert dataclasses.replace(sizes.latent, num_classes=None) == TrainConfig().unet
+
+
+# --- the comparisons ---
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "import" else name for name in COMPARISONS]
+)
+def test_each_comparison_runs(name):
+    pytest.importorskip("diffusers")
+    if name == "import" and sys.platform == "win32":
+        pytest.skip("counts the CPU time of child processes, which Windows does not tell this way")
+    rows = list(COMPARISONS[name](SETTING))
+    assert rows
+    assert len({(row.name, row.b) for row in rows}) == len(rows)
+    for row in rows:
+        assert row.group == name
+        for value in (row.ratio.low, row.ratio.median, row.ratio.high):
+            assert math.isfinite(value)
+            assert value > 0
+        assert row.ratio.low <= row.ratio.median <= row.ratio.high
+        assert f"{row.ratio.median:.2f}×" in row.text()
+
+
+@pytest.fixture
+def tiny_latent(monkeypatch):
+    """The comparison `latent` at tiny sizes, as the command runs it."""
+    pytest.importorskip("diffusers")
+    latent = COMPARISONS["latent"]
+
+    def tiny(setting):
+        return latent(dataclasses.replace(setting, sizes=SIZES))
+
+    monkeypatch.setitem(COMPARISONS, "latent", tiny)
+
+
+@pytest.mark.usefixtures("tiny_latent")
+def test_bench_prints_a_table(capsys):
+    assert main(["bench", "latent", "--seconds", "0.05", "--device", "cpu"]) == 0
+    out = capsys.readouterr().out
+    assert "training step, latents against pixels; goal ≥ 10: " in out
+    assert "95% interval" in out
+
+
+@pytest.mark.usefixtures("tiny_latent")
+def test_bench_gives_json_and_leaves_the_threads_alone(capsys):
+    threads = torch.get_num_threads()
+    run_bench(["latent"], seconds=0.05, threads=threads + 1, device="cpu", as_json=True)
+    answer = json.loads(capsys.readouterr().out)
+    assert torch.get_num_threads() == threads
+    assert answer["about"]["torch"] == torch.__version__
+    row = answer["rows"][0]
+    assert row["ratio"]["low"] <= row["ratio"]["median"] <= row["ratio"]["high"]
+    assert row["met"] in ("yes", "no", "open")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["bench", "speed"], "unknown comparison speed; there are structure"),
+        (["bench", "import", "--seconds", "0"], "--seconds must be positive"),
+        (["bench", "import", "--threads", "0"], "--threads 1 or more"),
+    ],
+)
+def test_bench_says_what_is_wrong(arguments, message, capsys):
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_bench_without_diffusers_says_how_to_get_it(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    assert main(["bench", "import"]) == 2
+    assert capsys.readouterr().err == "ldm-edu: the comparison needs the package diffusers: pip install diffusers\n"
+
+
+# --- time to quality ---
+
+
+def test_share_right_is_the_readers():
+    pictures = shapes(32, count=48)
+    drawn, labels = to_float(pictures.pixels), pictures.labels
+    assert quality.share_right(drawn, labels, pictures.classes) == 1
+    wrong = (labels + 1) % 16
+    assert quality.share_right(drawn, wrong, pictures.classes) == 0
+    half = torch.where(torch.arange(48) < 24, labels, wrong)
+    assert quality.share_right(drawn, half, pictures.classes) == 0.5
+    assert quality.share_right(torch.zeros(8, 3, 32, 32), labels[:8], pictures.classes) == 0
+
+
+def test_the_clock_stands_while_pictures_are_judged(monkeypatch):
+    """Time moves only in training steps here, so the curve's seconds count them, and drawing adds none."""
+    pytest.importorskip("diffusers")
+    from ldm_edu.bench import theirs
+
+    clock = Clock()
+    monkeypatch.setattr(quality, "PICTURES", 16)
+    monkeypatch.setattr(quality, "STEPS", 2)
+    real = quality.share_right
+
+    def slow_judge(*args):
+        clock.now += 1000
+        return real(*args)
+
+    monkeypatch.setattr(quality, "share_right", slow_judge)
+    forward = DiffusionObjective.forward
+
+    def counted(self, *args):
+        clock.now += 1
+        return forward(self, *args)
+
+    monkeypatch.setattr(DiffusionObjective, "forward", counted)
+    pictures = shapes(32, count=32)
+    config = dataclasses.replace(TINY, data="shapes", size=32, fit=dataclasses.replace(TINY.fit, steps=8))
+    curve = quality.our_curve(config, pictures, clock, wanted=2)
+    assert [seconds for seconds, _ in curve] == [2, 4, 6, 8]
+    assert quality.our_curve(config, pictures, clock, wanted=0) == [(2, curve[0][1])]  # good enough at once
+
+    training = theirs.training
+
+    def timed(*args):
+        made = training(*args)
+        return dataclasses.replace(made, step=lambda: (made.step(), clock.work(1)()))
+
+    monkeypatch.setattr(theirs, "training", timed)
+    net = theirs.usual_structure((32, 32), 32, classes=16)
+    curve = quality.their_curve(net, pictures, 2, 4, "cpu", clock, wanted=2)
+    assert [seconds for seconds, _ in curve] == [2, 4]
+    assert all(0 <= share <= 1 for _, share in curve)
+
+
+def test_quality_reports_both_sides(monkeypatch):
+    pytest.importorskip("diffusers")
+    for name, value in (
+        ("PICTURES", 16),
+        ("STEPS", 2),
+        ("JUDGEMENTS", 1),
+        ("PEER_CHANNELS", (32, 32)),
+        ("PEER_BATCH", 2),
+    ):
+        monkeypatch.setattr(quality, name, value)
+    monkeypatch.setattr(quality, "RECIPE", dataclasses.replace(TINY, data="shapes", size=32))
+    monkeypatch.setattr("ldm_edu.data.load.load_pictures", lambda name, size: shapes(size, count=32))
+    monkeypatch.setattr(quality, "TIMES", 0.5)
+    mine, peers = quality.quality(SETTING)
+    assert isinstance(mine, Reach)
+    assert (mine.met, peers.met) == ("no", "no")  # four steps reach nothing
+    assert mine.seconds > 0
+    assert "of pictures right after" in mine.text()
+    assert json.loads(json.dumps(peers.values()))["share"] == peers.share
+
+
+def test_clock_of_the_cpu_counts_work_of_this_process_only():
+    import time
+
+    clock = clock_of("cpu")
+    began = clock()
+    time.sleep(0.05)
+    assert clock() - began < 0.04
