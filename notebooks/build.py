@@ -142,7 +142,9 @@ def execute(notebook: nbformat.NotebookNode, timeout: int = 600) -> str:
     notebook.cells.append(nbformat.v4.new_code_cell(MEASURE))
     start = time.monotonic()
     where = {"metadata": {"path": str(HERE)}}
-    PatientClient(notebook, timeout=timeout, kernel_name="python3", record_timing=False, resources=where).execute()
+    PatientClient(
+        notebook, timeout=timeout, kernel_name="python3", record_timing=False, coalesce_streams=True, resources=where
+    ).execute()
     seconds = time.monotonic() - start
     cost = json.loads(notebook.cells.pop().outputs[0].text)
     gpu = "–" if cost["gpu_memory"] is None else f"{cost['gpu_memory'] / 2**30:.1f} GiB"

@@ -2,7 +2,6 @@
 
 import ast
 import re
-from collections import Counter
 from pathlib import Path
 
 import nbformat
@@ -70,7 +69,7 @@ def test_no_equation_test_is_skipped_or_empty():
             if any("mark.equation" in mark for mark in decorators):
                 assert not any("skip" in mark or "xfail" in mark for mark in decorators), node.name
                 body = ast.unparse(node)
-                assert "assert" in body or "raises" in body, f"{node.name} asserts nothing"
+                assert re.search(r"assert|raises\(|close\(", body), f"{node.name} asserts nothing"
 
 
 def test_marks_are_read():
@@ -80,4 +79,4 @@ def test_marks_are_read():
 
 def test_a_missing_test_and_a_dangling_mark_are_seen():
     assert unmatched(["1.1", "1.2"], ["1.2", "1.3"]) == (["1.1"], ["1.3"])
-    assert Counter(TAG.findall(r"$$x = y \tag{4.12}$$")) == {"4.12": 1}
+    assert TAG.findall(r"$$x = y \tag{4.12}$$") == ["4.12"]
