@@ -131,12 +131,15 @@ def write_card(folder: str | Path, card: dict) -> None:
 
 
 def card_text(card: dict) -> str:
-    """The card as Markdown."""
+    """The card as a Markdown page."""
+    return f"# {card['name']}\n\n{card_body(card)}\n![real, reconstructed and drawn pictures](samples.png)\n"
+
+
+def card_body(card: dict) -> str:
+    """The card without title and picture, to stand in another page."""
     origin, sampling = card["provenance"], card["sampling"]
     size = "×".join(str(n) for n in card["latent_shape"])
     lines = [
-        f"# {card['name']}",
-        "",
         f"Data: {card['data']}, {card['pictures']} pictures of {card['size']}×{card['size']}; seed {card['seed']}.",
         f"Parameters: {card['parameters']['unet']:,} in the U-Net, {card['parameters']['autoencoder']:,} in the "
         f"autoencoder; it diffuses {size}.",
@@ -151,8 +154,6 @@ def card_text(card: dict) -> str:
         "| score | value |",
         "|---|---|",
         *(f"| {SCORES[k]} | {v} |" for k, v in card["scores"].items()),
-        "",
-        "![real, reconstructed and drawn pictures](samples.png)",
         "",
     ]
     return "\n".join(lines)

@@ -76,11 +76,15 @@ def generate(
 def info(
     checkpoint: Annotated[Path, typer.Argument(help="a checkpoint folder")],
     json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
+    write: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="put the scores into a Markdown file too, between its markers demo:begin and demo:end"),
+    ] = None,
 ) -> None:
     """Show a checkpoint's card, or where an unfinished run stands."""
     from ldm_edu.run import show_info
 
-    typer.echo(show_info(checkpoint, as_json=json), nl=False)
+    typer.echo(show_info(checkpoint, as_json=json, write=write), nl=False)
 
 
 @app.command()
@@ -95,11 +99,15 @@ def bench(
     threads: Annotated[int, typer.Option(help="CPU threads")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
+    write: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="put the table into a Markdown file too, between its markers bench:begin and bench:end"),
+    ] = None,
 ) -> None:
     """Measure speed against diffusers and between options: ratios of interleaved runs, with their spread."""
     from ldm_edu.bench import run_bench
 
-    run_bench(what or [], seconds=seconds, threads=threads, device=device, as_json=json)
+    run_bench(what or [], seconds=seconds, threads=threads, device=device, as_json=json, write=write)
 
 
 def main(arguments: list[str] | None = None) -> int:

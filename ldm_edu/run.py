@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ldm_edu.card import Sampling, card_text, draw_samples, overview, provenance, score, write_card
+from ldm_edu.card import Sampling, card_body, card_text, draw_samples, overview, provenance, score, write_card
 from ldm_edu.checkpoint import CheckpointError, read_about, read_json
 from ldm_edu.data.load import load_pictures
 from ldm_edu.data.pictures import Pictures
@@ -18,6 +18,7 @@ from ldm_edu.latent import LatentDiffusion, SamplerName, read_config
 from ldm_edu.options import typed_options
 from ldm_edu.plot import grid, save_png
 from ldm_edu.progress import StageProgress, sampler_bar
+from ldm_edu.readme import write_block
 from ldm_edu.run_folder import check_folder, read_settings, replace_flat, run_status
 from ldm_edu.train import Hooks, TrainConfig, make_accelerator, train
 
@@ -157,9 +158,11 @@ def run_generate(
     print(f"{count} picture{'s' if count > 1 else ''} written to {out}")
 
 
-def show_info(checkpoint: Path, *, as_json: bool = False) -> str:
+def show_info(checkpoint: Path, *, as_json: bool = False, write: Path | None = None) -> str:
     """The card of a checkpoint, or where its run stands.
 
+    Args:
+        write: a Markdown file that gets the card too, between its markers.
     Raises:
         CheckpointError: no such folder, nothing of ours in it, or a damaged file.
     """
@@ -170,6 +173,8 @@ def show_info(checkpoint: Path, *, as_json: bool = False) -> str:
         read_config(checkpoint)
         read_about(checkpoint / "model.safetensors")  # the card of weights that are cut short would be no help
         try:
+            if write is not None:
+                write_block(write, "demo", card_body(card))
             return json.dumps(card, indent=2, ensure_ascii=False) + "\n" if as_json else card_text(card)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"{checkpoint}/card.json: not a card of ours ({error!r})") from None

@@ -215,8 +215,11 @@ def tiny_latent(monkeypatch):
 
 
 @pytest.mark.usefixtures("tiny_latent")
-def test_bench_prints_a_table(capsys):
-    assert main(["bench", "latent", "--seconds", "0.05", "--device", "cpu"]) == 0
+def test_bench_prints_a_table_and_writes_it_into_a_page(capsys, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("<!-- bench:begin -->\n<!-- bench:end -->\n")
+    assert main(["bench", "latent", "--seconds", "0.05", "--device", "cpu", "--write", str(page)]) == 0
+    assert "| training step, latents against pixels |" in page.read_text()
     out = capsys.readouterr().out
     assert "training step, latents against pixels; goal ≥ 10: " in out
     assert "95% interval" in out

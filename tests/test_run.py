@@ -68,6 +68,12 @@ def test_info_on_a_finished_and_on_a_damaged_folder(whole, tmp_path, capsys):
     assert capsys.readouterr().out == (whole / "CARD.md").read_text()
     assert main(["info", "--json", str(whole)]) == 0
     assert json.loads(capsys.readouterr().out) == read_json(whole / "card.json")
+    page = tmp_path / "page.md"
+    page.write_text("<!-- demo:begin -->\n<!-- demo:end -->\n")
+    assert main(["info", str(whole), "--write", str(page)]) == 0
+    body = page.read_text().split("\n", 1)[1].rsplit("\n<!--", 1)[0]
+    assert body.startswith("Data: ")
+    assert body in capsys.readouterr().out
     damages = {
         "model.safetensors": (lambda data: data[:-1], "model.safetensors: damaged"),
         "config.json": (lambda data: b"{}", "config.json: checkpoint format None"),

@@ -13,12 +13,21 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
+from ldm_edu.readme import write_block
+
 
 def run_bench(
-    what: Sequence[str] = (), *, seconds: float = 10.0, threads: int = 1, device: str = "auto", as_json: bool = False
+    what: Sequence[str] = (),
+    *,
+    seconds: float = 10.0,
+    threads: int = 1,
+    device: str = "auto",
+    as_json: bool = False,
+    write: Path | None = None,
 ) -> None:
     """Measure what is asked for, and print each row as it is there, or all of them as JSON.
 
@@ -27,6 +36,7 @@ def run_bench(
         seconds: to measure each row, at least.
         threads: CPU threads.
         device: auto, cpu or cuda.
+        write: a Markdown file that gets the table too, between its markers.
     Raises:
         ValueError: an unknown name, a number out of range, or diffusers is missing.
     """
@@ -48,9 +58,10 @@ def run_bench(
         "torch": torch.__version__,
         "diffusers": need_diffusers(),
     }
+    head = f"Cost of B over cost of A, in {about['cost']}: median [95% interval of it]."
+    versions = f"torch {about['torch']}, diffusers {about['diffusers']}, {about['device']}"
     if not as_json:
-        print(f"Cost of B over cost of A, in {about['cost']}: median [95% interval of it].")
-        print(f"torch {about['torch']}, diffusers {about['diffusers']}, {about['device']}\n")
+        print(f"{head}\n{versions}\n")
     rows, before = [], torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -63,6 +74,13 @@ def run_bench(
         torch.set_num_threads(before)
     if where == "cuda":
         about["peak GPU memory in MiB"] = torch.cuda.max_memory_allocated() // 2**20
+    if write is not None:
+        table = [
+            "| compared | A | B | B's cost over A's | goal |",
+            "|---|---|---|---|---|",
+            *(r.markdown() for r in rows),
+        ]
+        write_block(write, "bench", "\n".join([head, f"{versions}.", "", *table]))
     if as_json:
         print(json.dumps({"about": about, "rows": [row.values() for row in rows]}, indent=2, ensure_ascii=False))
     elif where == "cuda":

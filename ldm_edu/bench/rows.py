@@ -53,6 +53,12 @@ class Row:
             f"{r.seconds:.1f} s measured"
         )
 
+    def markdown(self) -> str:
+        """The row of a Markdown table."""
+        r = self.ratio
+        goal = "" if self.goal is None else f"{'≤' if self.at_most else '≥'} {self.goal:g}: {self.met}"
+        return f"| {self.name} | {self.a} | {self.b} | {r.median:.2f}× [{r.low:.2f}, {r.high:.2f}] | {goal} |"
+
     def values(self) -> dict:
         """The row as plain values."""
         return asdict(self) | {"met": self.met or None}
@@ -92,6 +98,11 @@ class Reach:
             f"          {self.recipe}\n"
             f"          {curve}"
         )
+
+    def markdown(self) -> str:
+        """The row of a Markdown table."""
+        reached = f"{self.share:.0%} right after {self.seconds:.0f} s"
+        return f"| {self.name} | {self.recipe} | | {reached} | {self.goal}: {self.met} |"
 
     def values(self) -> dict:
         """The row as plain values."""
