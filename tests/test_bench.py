@@ -21,7 +21,7 @@ from ldm_edu.fit import FitConfig, fit, seeded
 from ldm_edu.nets.unet import UNet, UNetConfig
 from ldm_edu.schedule import cosine
 from ldm_edu.train import DiffusionObjective
-from tests.tiny import TINY
+from tiny import TINY
 
 TINY_UNET = UNetConfig(in_channels=3, out_channels=3, width=8, multipliers=(1, 2), heads=2, groups=4)
 SIZES = Sizes(
