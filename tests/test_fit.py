@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from tiny import assert_same
 from torch import nn
 
 from ldm_edu.checkpoint import CheckpointError, read_about
-from ldm_edu.fit import FitConfig, TrainingError, fit, seeded
+from ldm_edu.fit import FitConfig, TrainingError, _check_finite, fit, seeded
 
 CONFIG = FitConfig(steps=12, batch=6, learning_rate=0.05, warmup=3, weight_decay=0.1, clip=0.5, ema=0.8)
 
@@ -208,6 +210,19 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_state(accelerator, tmp_pat
     assert read_about(tmp_path / "x")["step"] == 6
     for a, b in zip(run(accelerator, state_path=tmp_path / "x"), run(accelerator), strict=True):
         assert_same(a, b)
+
+
+@pytest.mark.parametrize(("scale", "stops"), [(65_536.0, False), (1.0, False), (0.5, True), (None, True)])
+def test_half_precision_may_leave_steps_out_but_not_all_of_them(scale, stops):
+    scaler = None if scale is None else torch.amp.GradScaler("cpu", init_scale=scale)
+    half = SimpleNamespace(scaler=scaler, reduce=lambda value, how: value)
+    check = partial(_check_finite, steps=3, done=3, accelerator=half, state_path=None)
+    check(torch.tensor(0.0))
+    if stops:
+        with pytest.raises(TrainingError, match="not finite in the 3 steps up to step 3"):
+            check(torch.tensor(1.0))
+    else:
+        check(torch.tensor(1.0))
 
 
 def test_a_first_loss_that_is_no_number_is_found_at_once(accelerator):

@@ -152,6 +152,27 @@ def test_killed_again_and_again_it_ends_in_the_same_bits(whole, words, tmp_path)
     assert ours["provenance"]["command"] == theirs["provenance"]["command"].replace(str(whole), str(out))
 
 
+STOPPABLE = """
+import signal, sys
+from ldm_edu.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background processes without it
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_ctrl_c_stops_with_a_sentence_and_loses_nothing_saved(words, tmp_path):
+    out = tmp_path / "run"
+    process = python("-c", STOPPABLE, "train", "--out", out, *words)
+    wait_until(lambda: (out / "autoencoder.state").exists(), process)
+    process.send_signal(signal.SIGINT)
+    code, said, err = finished(process)
+    assert (code, said) == (130, "")
+    assert err.splitlines()[-1] == "ldm-edu: stopped; a training goes on from its last save with --resume"
+    assert "Traceback" not in err
+    assert read_about(out / "autoencoder.state")["step"] >= 20
+    assert not list(out.rglob(".*"))
+
+
 FULL = """
 import resource, sys
 from ldm_edu.cli import main

@@ -221,6 +221,7 @@ def test_latents_have_mean_0_and_variance_1_as_training_sees_them():
     torch.testing.assert_close(mean, model.encode(to_float(pictures)), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_bf16_on_the_cpu_trains_after_full_precision_in_one_process(tmp_path, whole):
     losses = []
     config = dataclasses.replace(

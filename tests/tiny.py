@@ -73,7 +73,11 @@ def assert_same(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
 
 def python(*arguments: object) -> subprocess.Popen:
     """Start Python on one thread with the package on its path."""
-    env = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests")))}
+    env = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests"))),
+    }
     return subprocess.Popen(
         [sys.executable, *map(str, arguments)],
         env=env,
