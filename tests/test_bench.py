@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from tiny import TINY
 
 from ldm_edu.bench import ours as our_side
 from ldm_edu.bench import quality, run_bench
@@ -14,6 +15,7 @@ from ldm_edu.bench.comparisons import COMPARISONS
 from ldm_edu.bench.pairs import clock_of, compare, ratio_of
 from ldm_edu.bench.rows import Reach, Row
 from ldm_edu.bench.setting import Setting, Sizes
+from ldm_edu.classifier import Classifier
 from ldm_edu.cli import main
 from ldm_edu.data.load import shapes
 from ldm_edu.data.pictures import to_float
@@ -21,7 +23,6 @@ from ldm_edu.fit import FitConfig, fit, seeded
 from ldm_edu.nets.unet import UNet, UNetConfig
 from ldm_edu.schedule import cosine
 from ldm_edu.train import DiffusionObjective
-from tiny import TINY
 
 TINY_UNET = UNetConfig(in_channels=3, out_channels=3, width=8, multipliers=(1, 2), heads=2, groups=4)
 SIZES = Sizes(
@@ -259,15 +260,19 @@ def test_bench_without_diffusers_says_how_to_get_it(monkeypatch, capsys):
 # --- time to quality ---
 
 
-def test_share_right_is_the_readers():
+def test_shares_are_the_classifiers_and_the_readers():
     pictures = shapes(32, count=48)
     drawn, labels = to_float(pictures.pixels), pictures.labels
-    assert quality.share_right(drawn, labels, pictures.classes) == 1
+
+    def says(answers):  # a classifier that gives these answers
+        return lambda x: 10.0 * torch.nn.functional.one_hot(answers[: len(x)], 16)
+
     wrong = (labels + 1) % 16
-    assert quality.share_right(drawn, wrong, pictures.classes) == 0
     half = torch.where(torch.arange(48) < 24, labels, wrong)
-    assert quality.share_right(drawn, half, pictures.classes) == 0.5
-    assert quality.share_right(torch.zeros(8, 3, 32, 32), labels[:8], pictures.classes) == 0
+    assert quality.shares(drawn, labels, says(labels), pictures.classes) == (1, 1)
+    assert quality.shares(drawn, labels, says(half), pictures.classes) == (0.5, 1)
+    assert quality.shares(drawn, wrong, says(labels), pictures.classes) == (0, 0)
+    assert quality.shares(torch.zeros(8, 3, 32, 32), labels[:8], says(labels), pictures.classes) == (1, 0)
 
 
 def test_the_clock_stands_while_pictures_are_judged(monkeypatch):
@@ -278,13 +283,14 @@ def test_the_clock_stands_while_pictures_are_judged(monkeypatch):
     clock = Clock()
     monkeypatch.setattr(quality, "PICTURES", 16)
     monkeypatch.setattr(quality, "STEPS", 2)
-    real = quality.share_right
+    real = quality.shares
 
     def slow_judge(*args):
         clock.now += 1000
         return real(*args)
 
-    monkeypatch.setattr(quality, "share_right", slow_judge)
+    monkeypatch.setattr(quality, "shares", slow_judge)
+    judge = Classifier(3, 16)
     forward = DiffusionObjective.forward
 
     def counted(self, *args):
@@ -294,9 +300,9 @@ def test_the_clock_stands_while_pictures_are_judged(monkeypatch):
     monkeypatch.setattr(DiffusionObjective, "forward", counted)
     pictures = shapes(32, count=32)
     config = dataclasses.replace(TINY, data="shapes", size=32, fit=dataclasses.replace(TINY.fit, steps=8))
-    curve = quality.our_curve(config, pictures, clock, wanted=2)
-    assert [seconds for seconds, _ in curve] == [2, 4, 6, 8]
-    assert quality.our_curve(config, pictures, clock, wanted=0) == [(2, curve[0][1])]  # good enough at once
+    curve = quality.our_curve(config, pictures, judge, clock, wanted=2)
+    assert [seconds for seconds, *_ in curve] == [2, 4, 6, 8]
+    assert quality.our_curve(config, pictures, judge, clock, wanted=0) == [(2, *curve[0][1:])]  # good enough at once
 
     training = theirs.training
 
@@ -306,9 +312,9 @@ def test_the_clock_stands_while_pictures_are_judged(monkeypatch):
 
     monkeypatch.setattr(theirs, "training", timed)
     net = theirs.usual_structure((32, 32), 32, classes=16)
-    curve = quality.their_curve(net, pictures, 2, 4, "cpu", clock, wanted=2)
-    assert [seconds for seconds, _ in curve] == [2, 4]
-    assert all(0 <= share <= 1 for _, share in curve)
+    curve = quality.their_curve(net, pictures, judge, 2, 4, clock, wanted=2)
+    assert [seconds for seconds, *_ in curve] == [2, 4]
+    assert all(0 <= share <= 1 for _, *both in curve for share in both)
 
 
 def test_quality_reports_both_sides(monkeypatch):

@@ -26,5 +26,5 @@ def test_a_page_without_one_such_block_is_left_alone(tmp_path, text):
 
 
 def test_a_missing_page_is_named(tmp_path):
-    with pytest.raises(ValueError, match="README.md: no such file"):
+    with pytest.raises(ValueError, match=r"README\.md: no such file"):
         write_block(tmp_path / "README.md", "demo", "new")

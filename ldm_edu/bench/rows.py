@@ -71,10 +71,8 @@ class Reach:
     Args:
         group, name: as in Row.
         recipe: what was trained, and how.
-        seconds: training cost up to the last judgement.
-        share: of right pictures then.
         wanted: the share aimed at.
-        curve: (seconds, share) of every judgement.
+        curve: (cost, share recognised, share that the exact reader accepts) of every judgement.
         goal: what is asked, in words.
         met: yes or no; empty where nothing is asked.
     """
@@ -82,21 +80,29 @@ class Reach:
     group: str
     name: str
     recipe: str
-    seconds: float
-    share: float
     wanted: float
-    curve: tuple[tuple[float, float], ...]
+    curve: tuple[tuple[float, float, float], ...]
     goal: str = ""
     met: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """Training cost up to the last judgement."""
+        return self.curve[-1][0]
+
+    @property
+    def share(self) -> float:
+        """Pictures recognised then."""
+        return self.curve[-1][1]
 
     def text(self) -> str:
         """The row in words."""
         goal = f"; goal {self.goal}: {self.met}" if self.goal else ""
-        curve = ", ".join(f"{seconds:.0f} s: {share:.0%}" for seconds, share in self.curve)
+        curve = ", ".join(f"{seconds:.0f} s: {share:.0%} ({strict:.0%})" for seconds, share, strict in self.curve)
         return (
             f"{self.share:7.0%}   of pictures right after {self.seconds:.1f} s, {self.name}{goal}\n"
             f"          {self.recipe}\n"
-            f"          {curve}"
+            f"          {curve}; in brackets what the exact reader accepts"
         )
 
     def markdown(self) -> str:
@@ -106,4 +112,4 @@ class Reach:
 
     def values(self) -> dict:
         """The row as plain values."""
-        return asdict(self)
+        return asdict(self) | {"seconds": self.seconds, "share": self.share}
