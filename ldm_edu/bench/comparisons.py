@@ -111,6 +111,7 @@ def imports(setting: Setting) -> Iterator[Row]:
     """The cost of `import ldm_edu`, and for scale that of diffusers, over that of `import torch`; new processes."""
     for name, code, goal in (
         ("import ldm_edu, over import torch", "import ldm_edu", 1.15),
+        ("import our LatentDiffusion, over import torch", "from ldm_edu.latent import LatentDiffusion", 1.15),
         ("import diffusers, over import torch", "import diffusers", None),
         ("import diffusers' UNet2DModel, over import torch", "from diffusers import UNet2DModel", None),
     ):
