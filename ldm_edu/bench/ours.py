@@ -76,10 +76,9 @@ def compare_fit(
         enough = sum(ours[WARM_UP:]) + sum(others[WARM_UP:]) >= seconds and len(ours) >= WARM_UP + LEAST_PAIRS
         if enough:
             raise _EnoughError
-        with returning_freed_memory():  # B as it is without `fit` around it
-            now = clock()
-            other()
-            others.append(clock() - now)
+        now = clock()
+        other()
+        others.append(clock() - now)
         begun = clock()
         return make(n, generator)
 
