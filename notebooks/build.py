@@ -6,7 +6,7 @@ The .ipynb is the only stored form. To write one, work on a percent script outsi
     python notebooks/build.py draft/03_predicting_noise.py            # a script -> notebooks/03_predicting_noise.ipynb
     python notebooks/build.py 03_predicting_noise                     # run a stored notebook again
     python notebooks/build.py                                         # run all of them again
-    python notebooks/build.py --costs                                 # the table of measured costs, as Markdown
+    python notebooks/build.py --costs README.md                       # the table of measured costs, into its place
 
 What a script must hold, and what is filled in:
 
@@ -36,6 +36,8 @@ from queue import Empty
 import jupytext
 import nbformat
 from nbclient import NotebookClient
+
+from ldm_edu.readme import write_block
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -248,13 +250,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sources", nargs="*", help="percent scripts or notebooks to run; all stored ones unless told")
     parser.add_argument("--script", nargs=2, metavar=("NOTEBOOK", "OUT.py"), help="write a notebook as a script")
-    parser.add_argument("--costs", action="store_true", help="print the table of measured costs")
+    parser.add_argument("--costs", metavar="FILE", help="write the table of measured costs into a Markdown file")
     parser.add_argument("--into", type=Path, default=HERE, metavar="FOLDER", help="write the notebooks elsewhere")
     args = parser.parse_args()
     if args.script:
         jupytext.write(nbformat.read(find(args.script[0]), 4), args.script[1], fmt="py:percent")
     elif args.costs:
-        print(costs())
+        write_block(args.costs, "costs", costs())
     else:
         for source in [find(name) for name in args.sources] or stored():
             start = time.monotonic()
