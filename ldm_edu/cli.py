@@ -11,9 +11,9 @@ from typing import Annotated, Optional
 
 import typer
 
+from ldm_edu.config import TrainConfig
 from ldm_edu.latent import SamplerName
 from ldm_edu.options import Nothing, with_options
-from ldm_edu.train import TrainConfig
 
 INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C stopped
 DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}

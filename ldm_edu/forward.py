@@ -96,14 +96,15 @@ def check_same_shape(name_a: str, a: Tensor, name_b: str, b: Tensor) -> None:
 def check_t(t: Tensor | int, x: Tensor, schedule: Schedule) -> None:
     """Raise ValueError unless t is an int in [0, T] or a (B,) integer tensor of such.
 
-    The values of a tensor on a GPU are not looked at: that would make every call wait for the device.
+    The values of a tensor are not looked at on a GPU, where the call would wait for the device, or while compiling.
     """
     if isinstance(t, Tensor):
         if t.shape != (len(x),) or t.is_floating_point() or t.dtype == torch.bool:
             raise ValueError(
                 f"t must be an int or an integer tensor of shape ({len(x)},), got {t.dtype} of shape {tuple(t.shape)}"
             )
-        inside = t.device.type != "cpu" or bool(((t >= 0) & (t <= schedule.T)).all())
+        unseen = t.device.type != "cpu" or torch.compiler.is_compiling()
+        inside = unseen or bool(((t >= 0) & (t <= schedule.T)).all())
     else:
         inside = 0 <= t <= schedule.T
     if not inside:

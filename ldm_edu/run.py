@@ -11,6 +11,7 @@ import torch
 
 from ldm_edu.card import Sampling, card_body, card_text, draw_samples, overview, provenance, score, write_card
 from ldm_edu.checkpoint import CheckpointError, read_about, read_json
+from ldm_edu.config import TrainConfig
 from ldm_edu.data.load import load_pictures
 from ldm_edu.data.pictures import Pictures
 from ldm_edu.fit import seeded
@@ -20,7 +21,7 @@ from ldm_edu.plot import grid, save_png
 from ldm_edu.progress import StageProgress, sampler_bar
 from ldm_edu.readme import write_block
 from ldm_edu.run_folder import check_folder, read_settings, replace_flat, run_status
-from ldm_edu.train import Hooks, TrainConfig, make_accelerator, train
+from ldm_edu.train import Hooks, make_accelerator, train
 
 
 def run_training(given: dict, out: Path, *, resume: bool) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple, get_args
 
+import torch
 from torch import Tensor
 
 from ldm_edu.forward import check_same_shape, check_t
@@ -84,7 +85,7 @@ def check_target(target: str) -> None:
 
 
 def _touches(t: Tensor | int, value: int) -> bool:
-    """Whether t holds the value; not asked of a GPU tensor, which would make the call wait."""
+    """Whether t holds the value; not asked on a GPU, where the call would wait for the device, or while compiling."""
     if isinstance(t, Tensor):
-        return t.device.type == "cpu" and bool((t == value).any())
+        return t.device.type == "cpu" and not torch.compiler.is_compiling() and bool((t == value).any())
     return t == value

@@ -11,111 +11,21 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from ldm_edu import schedule as schedules
 from ldm_edu.checkpoint import read_about
+from ldm_edu.config import TrainConfig
 from ldm_edu.data.pictures import Pictures, to_float
 from ldm_edu.fit import Batch, FitConfig, Progress, fit
 from ldm_edu.latent import LatentDiffusion, ModelConfig
-from ldm_edu.nets.autoencoder import AutoencoderConfig
-from ldm_edu.nets.unet import UNetConfig
 from ldm_edu.objectives import AutoencoderObjective, DiffusionObjective
 from ldm_edu.run_folder import check_folder, claim
-from ldm_edu.schedule import Schedule
-from ldm_edu.target import Target, check_target
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-ScheduleName = Literal["linear", "scaled_linear", "cosine", "straight"]
-Device = Literal["auto", "cpu", "cuda"]
-Precision = Literal["no", "fp16", "bf16"]
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """All that decides a training run. The defaults are the README's demo.
-
-    Args:
-        data: digits, shapes, mnist, fashion_mnist, cifar10, flowers102, or a folder of pictures.
-        root: where torchvision's sets lie.
-        download: let torchvision download a set that is not there.
-        size: height and width of the pictures.
-        limit: use only so many pictures, spread over the set; 0 is all.
-        flip: add each picture's mirror image; not for digits or text.
-        seed: seed of everything random.
-        latent: diffuse latents; without it, pixels, and no autoencoder is trained.
-        conditional: condition on the labels, where the set has them.
-        schedule: noise schedule.
-        T: steps of the schedule.
-        target: what the network predicts.
-        label_dropout: share of examples trained without their label, for guidance.
-        l1: weight of the autoencoder's absolute error, beside its squared error.
-        kl: weight of the autoencoder's KL term, a latent component.
-        autoencoder: the autoencoder's size.
-        autoencoder_fit: how the autoencoder is trained.
-        unet: the U-Net's size.
-        fit: how the U-Net is trained.
-        device: auto takes a GPU if there is one.
-        precision: mixed precision.
-        compile: compile the networks; pays on a GPU and long runs.
-        save_every: steps between saves and sample pictures.
-        tensorboard: write TensorBoard logs into the run's folder.
-    Raises:
-        ValueError: an unknown name, a number out of its range, or options that contradict each other.
-    """
-
-    data: str = "digits"
-    root: str = "data"
-    download: bool = False
-    size: int = 32
-    limit: int = 0
-    flip: bool = False
-    seed: int = 0
-    latent: bool = True
-    conditional: bool = True
-    schedule: ScheduleName = "cosine"
-    T: int = 1000
-    target: Target = "v"
-    label_dropout: float = 0.1
-    l1: float = 0.1
-    kl: float = 1e-4
-    autoencoder: AutoencoderConfig = AutoencoderConfig(multipliers=(1, 2), stem=2, middle_attention=False)
-    autoencoder_fit: FitConfig = FitConfig(steps=600, batch=32)
-    unet: UNetConfig = UNetConfig(multipliers=(1, 2))
-    fit: FitConfig = FitConfig(steps=3000, batch=64)
-    device: Device = "auto"
-    precision: Precision = "no"
-    compile: bool = False
-    save_every: int = 500
-    tensorboard: bool = False
-
-    def __post_init__(self):
-        for name, kinds in (("schedule", ScheduleName), ("device", Device), ("precision", Precision)):
-            if getattr(self, name) not in get_args(kinds):
-                raise ValueError(f"{name} must be one of {', '.join(get_args(kinds))}, got {getattr(self, name)!r}")
-        check_target(self.target)
-        if self.T < 2 or self.save_every < 1 or self.limit < 0 or self.size < 8:
-            raise ValueError(
-                "need T ≥ 2, save_every ≥ 1, limit ≥ 0 and size ≥ 8, "
-                f"got {self.T}, {self.save_every}, {self.limit}, {self.size}"
-            )
-        if not 0 <= self.label_dropout < 1 or self.l1 < 0 or self.kl < 0:
-            raise ValueError(
-                f"need 0 ≤ label_dropout < 1, l1 ≥ 0 and kl ≥ 0, got {self.label_dropout}, {self.l1}, {self.kl}"
-            )
-        if self.schedule == "straight" and self.target == "eps":
-            raise ValueError(
-                "a straight schedule ends without signal, where ε does not determine x_0: use --target v or x0"
-            )
-
-    def make_schedule(self) -> Schedule:
-        """The noise schedule asked for."""
-        return getattr(schedules, self.schedule)(self.T)
 
 
 @dataclass(frozen=True)

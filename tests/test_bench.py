@@ -21,8 +21,8 @@ from ldm_edu.data.load import shapes
 from ldm_edu.data.pictures import to_float
 from ldm_edu.fit import FitConfig, fit, seeded
 from ldm_edu.nets.unet import UNet, UNetConfig
+from ldm_edu.objectives import DiffusionObjective
 from ldm_edu.schedule import cosine
-from ldm_edu.train import DiffusionObjective
 
 TINY_UNET = UNetConfig(in_channels=3, out_channels=3, width=8, multipliers=(1, 2), heads=2, groups=4)
 SIZES = Sizes(
@@ -169,7 +169,7 @@ def test_the_courses_sizes_are_comparable():
     """As many parameters on both sides, within 2%; the demo's network is the one in latents."""
     pytest.importorskip("diffusers")
     from ldm_edu.bench import theirs
-    from ldm_edu.train import TrainConfig
+    from ldm_edu.config import TrainConfig
 
     sizes = Sizes()
     with torch.device("meta"):

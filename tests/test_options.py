@@ -7,9 +7,9 @@ from tiny import TINY
 
 from ldm_edu import run
 from ldm_edu.cli import main
+from ldm_edu.config import TrainConfig
 from ldm_edu.options import DERIVED, docstring_args, typed_options
 from ldm_edu.run_folder import flatten, replace_flat
-from ldm_edu.train import TrainConfig
 
 DEFAULT = TrainConfig()
 UNUSUAL = dataclasses.replace(

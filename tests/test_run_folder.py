@@ -7,8 +7,8 @@ import pytest
 from tiny import TINY
 
 from ldm_edu.checkpoint import CheckpointError, write_tensors
+from ldm_edu.config import TrainConfig
 from ldm_edu.run_folder import HOW, check_folder, claim, flatten, read_settings, replace_flat, run_status
-from ldm_edu.train import TrainConfig
 
 
 def test_settings_come_back_from_their_flat_form(tmp_path):

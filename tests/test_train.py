@@ -11,13 +11,14 @@ import torch
 from tiny import FIT, TINY, assert_same, blobs, finished, python, weights
 
 from ldm_edu.checkpoint import CheckpointError, read_json, read_tensors
+from ldm_edu.config import TrainConfig
 from ldm_edu.data.pictures import to_float
 from ldm_edu.fit import TrainingError
 from ldm_edu.latent import LatentDiffusion
 from ldm_edu.nets.autoencoder import AutoencoderConfig
 from ldm_edu.nets.unet import UNetConfig
 from ldm_edu.schedule import cosine
-from ldm_edu.train import Hooks, TrainConfig, encode_all, make_accelerator, model_config_for, train
+from ldm_edu.train import Hooks, encode_all, make_accelerator, model_config_for, train
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from ldm_edu.checkpoint import read_tensors
+from ldm_edu.config import TrainConfig
 from ldm_edu.data.pictures import Pictures
 from ldm_edu.fit import FitConfig
 from ldm_edu.nets.autoencoder import AutoencoderConfig
 from ldm_edu.nets.unet import UNetConfig
 from ldm_edu.options import typed_options
 from ldm_edu.plot import save_png
-from ldm_edu.train import TrainConfig
 
 ROOT = Path(__file__).parents[1]
 FIT = FitConfig(steps=4, batch=8, warmup=2)

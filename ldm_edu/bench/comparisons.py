@@ -16,9 +16,9 @@ from ldm_edu.bench.ours import Choices
 from ldm_edu.bench.pairs import Ratio, Work, ratio_of
 from ldm_edu.bench.rows import Row
 from ldm_edu.bench.setting import Setting, Sizes, describe_batch, size_of
+from ldm_edu.config import Precision
 from ldm_edu.nets.unet import UNet, UNetConfig
 from ldm_edu.stable_diffusion import unet_from_diffusers
-from ldm_edu.train import Precision
 
 
 def structure(setting: Setting) -> Iterator[Row]:

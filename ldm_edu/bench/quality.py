@@ -20,13 +20,14 @@ from ldm_edu.bench import theirs
 from ldm_edu.bench.pairs import Clock
 from ldm_edu.bench.rows import Reach
 from ldm_edu.classifier import Classifier, train_classifier
+from ldm_edu.config import TrainConfig
 from ldm_edu.data.pictures import Pictures, to_float
 from ldm_edu.fit import FitConfig
 from ldm_edu.latent import LatentDiffusion
 from ldm_edu.metrics import recognition
 from ldm_edu.nets.autoencoder import AutoencoderConfig
 from ldm_edu.nets.unet import UNetConfig
-from ldm_edu.train import Hooks, TrainConfig, train
+from ldm_edu.train import Hooks, train
 
 if TYPE_CHECKING:
     from ldm_edu.bench.comparisons import Setting

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from ldm_edu.bench.pairs import Clock, Ratio, Work, clock_of, compare
+from ldm_edu.config import TrainConfig
 from ldm_edu.nets.unet import UNetConfig
-from ldm_edu.train import TrainConfig
 
 
 @dataclass(frozen=True)
