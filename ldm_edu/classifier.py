@@ -46,7 +46,7 @@ class Classifier(nn.Module):
 def train_classifier(
     pictures: Pictures, *, steps: int = 600, batch: int = 64, seed: int = 0, device: torch.device | str = "cpu"
 ) -> Classifier:
-    """Train a classifier on labelled pictures, each shifted by up to a sixteenth of its size and lightly noised.
+    """Train a classifier on labelled pictures, lightly noised, each batch shifted by up to a sixteenth of its size.
 
     Raises:
         ValueError: the pictures have no labels.
@@ -59,11 +59,11 @@ def train_classifier(
     pixels, labels = pictures.pixels.to(device), pictures.labels.to(device)
     optimizer = torch.optim.AdamW(net.parameters(), 3e-3, weight_decay=0.01)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, total_steps=steps)
-    generator = seeded(seed, "classifier", device)
+    generator, shifts = seeded(seed, "classifier", device), seeded(seed, "shifts")
     reach = pictures.size // 16
     for _ in range(steps):
         index = torch.randint(len(pixels), (batch,), generator=generator, device=device)
-        dx, dy = torch.randint(-reach, reach + 1, (2,), generator=generator, device=device).tolist()
+        dx, dy = torch.randint(-reach, reach + 1, (2,), generator=shifts).tolist()
         x = torch.roll(to_float(pixels[index]), (dy, dx), (2, 3))
         x = x + 0.1 * torch.randn(x.shape, generator=generator, device=device)
         loss = F.cross_entropy(net(x), labels[index])

@@ -92,6 +92,11 @@ class TrainConfig:
             raise ValueError(
                 f"need 0 ≤ label_dropout < 1, l1 ≥ 0 and kl ≥ 0, got {self.label_dropout}, {self.l1}, {self.kl}"
             )
+        if (left := self.make_schedule().signal[-1].item()) > 0.1:
+            raise ValueError(
+                f"the schedule {self.schedule} with T = {self.T} leaves {left:.0%} of the signal at T, but sampling "
+                "starts from noise alone; use a larger T (1000 is usual) or --schedule cosine"
+            )
         if self.schedule == "straight" and self.target == "eps":
             raise ValueError(
                 "a straight schedule ends without signal, where ε does not determine x_0: use --target v or x0"

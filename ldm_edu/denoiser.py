@@ -49,11 +49,12 @@ def make_denoiser(
         raise ValueError(f"cond and uncond must have one shape, got {tuple(cond.shape)} and {tuple(uncond.shape)}")
     if clip is not None and not clip > 0:
         raise ValueError(f"clip must be positive or None, got {clip}")
-    both = torch.cat([uncond, cond]) if guidance != 1 else cond
+    one = {0: uncond, 1: cond}  # weights that need one answer only
+    both = None if guidance in one else torch.cat([uncond, cond])
 
     def denoise(x_t: Tensor, t: int) -> Prediction:
-        if guidance == 1:
-            out = net(x_t, _batch(t, x_t), cond)
+        if guidance in one:
+            out = net(x_t, _batch(t, x_t), one[guidance])
         else:
             x_twice = torch.cat([x_t, x_t])
             without, with_cond = net(x_twice, _batch(t, x_twice), both).to(x_t.dtype).chunk(2)

@@ -7,6 +7,7 @@ the batch, and a step that ran out of memory is done again, exactly, in smaller 
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 import time
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ldm_edu.fit_state import Parts, restore_state, save_state
 
@@ -134,8 +135,8 @@ def fit(
     device, main = accelerator.device, accelerator.is_main_process
     objective.to(device).to(memory_format=torch.channels_last)
     objective.train()
-    average = AveragedModel(objective, multi_avg_fn=_ema(config.ema))
-    average.n_averaged = average.n_averaged.cpu()  # torch asks its value every step: on a GPU that would wait
+    # Not torch's AveragedModel, which counts on the device: each step would wait for the GPU.
+    average = copy.deepcopy(objective).requires_grad_(False)
     fused = device.type in ("cpu", "cuda")
     optimizer = torch.optim.AdamW(
         objective.parameters(),
@@ -145,7 +146,7 @@ def fit(
         fused=fused,
     )
     parts = Parts(objective, average, optimizer, accelerator.scaler)
-    identity = {"fit": asdict(config), "name": name, "seed": seed}
+    identity = {"fit": asdict(config), "name": name, "seed": seed, "processes": accelerator.num_processes}
     start, spent = 0, 0.0
     if state_path is not None and Path(state_path).exists():
         start, spent = restore_state(state_path, parts, identity)
@@ -179,7 +180,8 @@ def fit(
         norm = accelerator.clip_grad_norm_(model.parameters(), config.clip)
         prepared.step()
         prepared.zero_grad()
-        average.update_parameters(objective)
+        decay = min(config.ema, (1 + step) / (10 + step)) if step > 0 else 0.0  # the random start is soon forgotten
+        get_ema_multi_avg_fn(decay)(list(average.parameters()), list(objective.parameters()), None)
         finite = torch.isfinite(loss) & torch.isfinite(norm)
         losses += torch.where(finite, loss, 0)
         unfit += ~finite
@@ -188,7 +190,8 @@ def fit(
         saving = state_path is not None and (done % save_every == 0 or done == config.steps)
         if done % report_every == 0 or saving or done in (start + 1, config.steps):  # the first: show life early
             _check_finite(unfit, done - since, done, accelerator, state_path)
-            mean = accelerator.reduce(losses, "mean").item() / (done - since)
+            counted = (done - since) * world - accelerator.reduce(unfit, "sum").item()  # fp16 leaves steps out
+            mean = accelerator.reduce(losses, "sum").item() / max(1, counted)
             seconds = time.perf_counter() - began
             if report is not None and main:
                 rate = (done - start) * config.batch * world / seconds
@@ -197,10 +200,10 @@ def fit(
         if saving and main:
             save_state(state_path, parts, identity, done, spent + time.perf_counter() - began)
             if after_save is not None:
-                after_save(done, average.module)
+                after_save(done, average)
     accelerator.wait_for_everyone()
     accelerator.free_memory()
-    return average.module.eval()
+    return average.eval()
 
 
 def _backward(model: nn.Module, batch: Batch, pieces: int, accelerator: Accelerator) -> Tensor:
@@ -217,17 +220,6 @@ def _backward(model: nn.Module, batch: Batch, pieces: int, accelerator: Accelera
             accelerator.backward(loss)
         total = total + loss.detach()
     return total
-
-
-def _ema(decay: float):
-    """Exponential moving average whose decay ramps up, so that the random start is soon forgotten."""
-
-    @torch.no_grad()
-    def update(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
-        n = int(count)
-        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
-
-    return update
 
 
 def _check_finite(unfit: Tensor, steps: int, done: int, accelerator: Accelerator, state_path) -> None:

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
 
 from ldm_edu.checkpoint import CheckpointError, load_weights, read_tensors, write_tensors
 
@@ -18,7 +17,7 @@ class Parts(NamedTuple):
     """The objects that a training changes."""
 
     objective: nn.Module
-    average: AveragedModel
+    average: nn.Module
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler | None
 
@@ -32,11 +31,11 @@ def save_state(path: str | Path, parts: Parts, identity: dict, step: int, second
         seconds: time that they took, in all the processes that the training had.
     """
     tensors = {f"net.{k}": v for k, v in parts.objective.state_dict().items()}
-    tensors |= {f"average.{k}": v for k, v in parts.average.module.state_dict().items()}
+    tensors |= {f"average.{k}": v for k, v in parts.average.state_dict().items()}
     for key, parameter in parts.objective.named_parameters():
         tensors |= {f"optimizer.{key}.{k}": parts.optimizer.state[parameter][k] for k in OPTIMIZER}
     scaler = parts.scaler.state_dict() if parts.scaler is not None else None
-    about = {"step": step, "seconds": seconds, "scaler": scaler, "averaged": int(parts.average.n_averaged)}
+    about = {"step": step, "seconds": seconds, "scaler": scaler}
     write_tensors(path, tensors, identity | about)
 
 
@@ -47,7 +46,7 @@ def restore_state(path: str | Path, parts: Parts, identity: dict) -> tuple[int, 
         CheckpointError: the file is damaged, foreign, or of a training with another identity.
     """
     tensors, about = read_tensors(path)
-    if not (identity.keys() | {"step", "seconds", "averaged", "scaler"}) <= about.keys():
+    if not (identity.keys() | {"step", "seconds", "scaler"}) <= about.keys():
         raise CheckpointError(f"{path}: is no training state of ours")
     different = [f"{k} was {about[k]}, now {v}" for k, v in identity.items() if about[k] != v]
     if different:
@@ -57,8 +56,7 @@ def restore_state(path: str | Path, parts: Parts, identity: dict) -> tuple[int, 
         part, _, rest = key.partition(".")
         split.setdefault(part, {})[rest] = value
     load_weights(parts.objective, split["net"], path)
-    load_weights(parts.average.module, split["average"], path)
-    parts.average.n_averaged.fill_(about["averaged"])
+    load_weights(parts.average, split["average"], path)
     for key, parameter in parts.objective.named_parameters():
         for k in OPTIMIZER:
             saved, shape = split["optimizer"].get(f"{key}.{k}"), () if k == "step" else parameter.shape

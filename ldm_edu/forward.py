@@ -94,18 +94,20 @@ def check_same_shape(name_a: str, a: Tensor, name_b: str, b: Tensor) -> None:
 
 
 def check_t(t: Tensor | int, x: Tensor, schedule: Schedule) -> None:
-    """Raise ValueError unless t is an int in [0, T] or a (B,) integer tensor of such.
+    """Raise ValueError unless t is an int in [0, T] or a (B,) int64 tensor of such.
 
     The values of a tensor are not looked at on a GPU, where the call would wait for the device, or while compiling.
     """
     if isinstance(t, Tensor):
-        if t.shape != (len(x),) or t.is_floating_point() or t.dtype == torch.bool:
+        if t.shape != (len(x),) or t.dtype != torch.int64:
             raise ValueError(
-                f"t must be an int or an integer tensor of shape ({len(x)},), got {t.dtype} of shape {tuple(t.shape)}"
+                f"t must be an int or an int64 tensor of shape ({len(x)},), got {t.dtype} of shape {tuple(t.shape)}"
             )
         unseen = t.device.type != "cpu" or torch.compiler.is_compiling()
         inside = unseen or bool(((t >= 0) & (t <= schedule.T)).all())
     else:
-        inside = 0 <= t <= schedule.T
+        inside = isinstance(t, int) and 0 <= t <= schedule.T
     if not inside:
-        raise ValueError(f"t must lie in [0, {schedule.T}], got {t.tolist() if isinstance(t, Tensor) else t}")
+        raise ValueError(
+            f"t must lie in [0, {schedule.T}] and be whole, got {t.tolist() if isinstance(t, Tensor) else t}"
+        )

@@ -66,7 +66,7 @@ class ModelConfig:
                 f"the U-Net knows {self.unet.num_classes or 0} classes, but {len(self.classes)} names are given"
             )
         divisor = self.factor * self.unet.stem * 2 ** (len(self.unet.multipliers) - 1)
-        if self.size % divisor:
+        if self.size < 1 or self.size % divisor:
             raise ValueError(f"size {self.size} must be a multiple of {divisor}, the whole downsampling of both nets")
 
     @property
@@ -133,7 +133,7 @@ class LatentDiffusion(nn.Module):
         Args:
             count: how many.
             labels: (count,) int64, or None: "no class", and guidance must be 1.
-            steps: sampler steps, 1 … T.
+            steps: sampler steps, as many as the schedule has with noise / signal ≤ 200; see `timesteps`.
             sampler: "ddim", "ddpm" (DDIM with η = 1), "heun" or "dpmpp_2m".
             eta: η of "ddim".
             guidance: w; 1 is off.
@@ -149,16 +149,24 @@ class LatentDiffusion(nn.Module):
             raise ValueError(f"count and batch must be 1 or more, got {count} and {batch}")
         if eta != 0 and sampler != "ddim":
             raise ValueError(f'eta is an option of "ddim"; "{sampler}" has none')
-        if labels is not None and not self.config.classes:
+        classes = self.config.classes
+        if labels is not None and not classes:
             raise ValueError("this model has no classes; leave labels out")
         if labels is not None and labels.shape != (count,):
             raise ValueError(f"labels must have shape ({count},), one a picture, got {tuple(labels.shape)}")
+        if labels is not None and (labels.dtype != torch.int64 or labels.min() < 0 or labels.max() > len(classes)):
+            raise ValueError(
+                f"labels must be int64 in [0, {len(classes)}], the last for no class, got {labels.tolist()}"
+            )
+        if guidance != 1 and labels is None:
+            raise ValueError(f"guidance = {guidance} needs labels; leave it at 1 without them")
         walk = {"ddim": ddim, "ddpm": ddim, "heun": heun, "dpmpp_2m": dpmpp_2m}.get(sampler)
         if walk is None:
             raise ValueError(f'sampler must be "ddim", "ddpm", "heun" or "dpmpp_2m", got {sampler!r}')
         options = {"eta": 1.0 if sampler == "ddpm" else eta} if walk is ddim else {}
 
         device = self.latent_mean.device
+        dtype = self.latent_mean.dtype  # of the networks; the sampler itself works in float32
         ts = timesteps(self.schedule, steps)
         start = prior_sample(
             (count, *self.config.latent_shape), ts[0], self.schedule, generator=generator, device=device
@@ -168,16 +176,16 @@ class LatentDiffusion(nn.Module):
         pictures = []
         for x, cond in zip(starts, conds, strict=True):
             denoise = make_denoiser(
-                self.unet,
+                lambda x, t, cond: self.unet(x.to(dtype), t, cond),
                 self.schedule,
                 self.config.target,
                 cond=cond,
-                uncond=None if cond is None else torch.full_like(cond, len(self.config.classes)),
+                uncond=None if cond is None else torch.full_like(cond, len(classes)),
                 guidance=guidance,
                 clip=None if self.autoencoder else 1.0,
             )
             x = last(walk(denoise, x, ts, self.schedule, generator=generator, after_step=after_step, **options))
-            pictures.append(self.decode(x).float().clamp(-1, 1))
+            pictures.append(self.decode(x.to(dtype)).float().clamp(-1, 1))
         return torch.cat(pictures)
 
     def save(self, folder: str | Path) -> None:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ldm_edu.denoiser import Denoise
-from ldm_edu.forward import posterior_variance, q_posterior, q_sample
+from ldm_edu.forward import check_same_shape, posterior_variance, q_posterior, q_sample
+from ldm_edu.samplers import normal_like
 from ldm_edu.schedule import Schedule, at
 from ldm_edu.target import Target, check_target, training_target
 
@@ -45,8 +46,11 @@ def diffusion_loss(
     """
     wanted = training_target(x_0, t, eps, schedule, target)
     out = net(q_sample(x_0, t, eps, schedule), t, cond)
+    check_same_shape("the network's answer", out, "the target", wanted)
     error = (out.float() - wanted.float()).square()
     if weights is not None:
+        if weights.shape != (schedule.T + 1,):
+            raise ValueError(f"weights must be a table of shape ({schedule.T + 1},), got {tuple(weights.shape)}")
         error = at(weights, t, error) * error
     return error.mean()
 
@@ -93,7 +97,7 @@ def _from_x0_weights(on_x0: Tensor, schedule: Schedule, target: Target) -> Tenso
 
 
 class Bound(NamedTuple):
-    """The bound's terms, each (B,) in nats:  −log p(x_0) ≤ prior + steps.sum(1) + reconstruction."""
+    """The bound's terms in nats, unbiased estimates:  −log p(x_0) ≤ E[prior + steps.sum(1) + reconstruction]."""
 
     prior: Tensor
     steps: Tensor
@@ -101,7 +105,7 @@ class Bound(NamedTuple):
 
     @property
     def total(self) -> Tensor:
-        """(B,) the bound itself."""
+        """(B,) the estimate of the bound; the inequality holds for its mean over many draws."""
         return self.prior + self.steps.sum(1) + self.reconstruction
 
 
@@ -109,7 +113,8 @@ def elbo(denoise: Denoise, x_0: Tensor, schedule: Schedule, *, generator: torch.
     """The variational bound term by term, each expectation by one draw of x_t.
 
     L_T = KL(q(x_T|x_0) ‖ N(0, noise_T² I)); L_{t−1} = KL(q(x_{t−1}|x_t,x_0) ‖ p(x_{t−1}|x_t)) for t = 2 … T,
-    where p has the posterior's variance and its mean at x̂_0; L_0 = −log N(x_0; x̂_0(x_1), σ_1² I).
+    where p has the posterior's variance and its mean at x̂_0; L_0 = −log N(x_0; x̂_0(x_1), σ_1² I). The prior's variance
+    is noise_T², so that all kinds of schedule have one; DDPM's is 1, which is the same where signal_T vanishes.
 
     Source: Ho et al. 2020 (arXiv 2006.11239), Eq. 5; notebook 03.
 
@@ -121,8 +126,7 @@ def elbo(denoise: Denoise, x_0: Tensor, schedule: Schedule, *, generator: torch.
     """
 
     def noised(t: int) -> Tensor:
-        eps = torch.randn(x_0.shape, generator=generator, dtype=x_0.dtype, device=x_0.device)
-        return q_sample(x_0, t, eps, schedule)
+        return q_sample(x_0, t, normal_like(x_0, generator), schedule)
 
     T = schedule.T
     last_variance = (schedule.noise[T] ** 2).item()

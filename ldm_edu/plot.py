@@ -64,11 +64,6 @@ def save_rows(rows: dict[str, Tensor], path: str | Path, columns: int = 20, titl
     write_atomic(path, buffer.getvalue())
 
 
-def mosaic(pictures: Tensor, count: int) -> Tensor:
-    """The first `count` pictures, repeated where there are fewer: keeps a figure's rows full."""
-    return pictures[torch.arange(count) % len(pictures)]
-
-
 # Figures of the notebooks: drawn with pyplot, so that a notebook shows them.
 
 

@@ -19,7 +19,6 @@ from ldm_edu.forward import posterior_variance
 from ldm_edu.schedule import Schedule
 
 AfterStep = Callable[[Tensor, int], Tensor]
-Sampler = Callable[..., Iterator[Tensor]]
 
 
 def ddim(

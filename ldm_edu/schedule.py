@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Schedule:
     """The pair (signal, noise) with x_t = signal[t] · x_0 + noise[t] · ε for t = 0 … T.
 
@@ -149,9 +149,9 @@ def variance_exploding(T: int = 1000, sigma_min: float = 0.01, sigma_max: float 
 
 
 def straight(T: int = 1000) -> Schedule:
-    """x_t = (1 − t/T) x_0 + (t/T) ε, the straight path of flow matching.
+    """x_t = (1 − t/T) x_0 + (t/T) ε, the straight path of flow matching (whose velocity is ε − x_0, not our v).
 
-    Source: Lipman et al. 2023 (arXiv 2210.02747), Eq. 22 with time reversed; notebook 12.
+    Source: Lipman et al. 2023 (arXiv 2210.02747), Eq. 22 with time reversed and σ_min = 0; notebook 12.
     """
     _check_T(T)
     noise = torch.arange(T + 1, dtype=torch.float64) / T
@@ -168,7 +168,8 @@ def timesteps(
     """Choose the times a sampler walks over: strictly decreasing integers that end in 0.
 
     Solvers in σ = noise / signal break down where σ is huge (a cosine schedule reaches 2·10⁴), so the walk
-    starts at the last t with σ_t ≤ max_sigma, where x_t is already noise to within 1 / max_sigma.
+    starts at the last t with σ_t ≤ max_sigma. Signal of relative size 1 / σ_t is left there, which is little where
+    σ_t is near the bound; a schedule of few steps may jump far over it, and then math.inf is the better bound.
 
     Args:
         schedule: the schedule whose T and σ are used.
@@ -205,9 +206,9 @@ def timesteps(
 
 def at(values: Tensor, t: Tensor | int, like: Tensor) -> Tensor:
     """Look up values[t] in the dtype and device of `like`, shaped to broadcast over its batch."""
-    if isinstance(t, int):
-        return values[t].to(like.device, like.dtype)
-    picked = values.to(like.device)[t].to(like.dtype)
+    if isinstance(t, int):  # one number: left on the CPU, where it mixes with any device without a copy
+        return values[t].to(like.dtype)
+    picked = values.to(like.device, like.dtype)[t]
     return picked.view(-1, *[1] * (like.ndim - 1))
 
 

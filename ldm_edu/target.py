@@ -26,6 +26,8 @@ class Prediction(NamedTuple):
 def training_target(x_0: Tensor, t: Tensor | int, eps: Tensor, schedule: Schedule, target: Target) -> Tensor:
     """What the network should answer at x_t: ε, x_0, or v = signal · ε − noise · x_0.
 
+    On a straight path v is not the velocity ε − x_0 of flow matching; either gives the other.
+
     Source: Ho et al. 2020 (arXiv 2006.11239), Eq. 14; Salimans and Ho 2022 (arXiv 2202.00512), §4;
     notebook 03.
 

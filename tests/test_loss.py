@@ -273,3 +273,12 @@ def test_bad_input():
     for table in TABLES.values():
         with pytest.raises(ValueError, match="got 'score'"):
             table(schedule, "score")
+
+
+def test_an_answer_or_a_table_of_another_shape_is_refused():
+    schedule, x_0 = linear(5), torch.zeros(4, 1)
+    t, eps = torch.ones(4, dtype=torch.int64), torch.zeros(4, 1)
+    with pytest.raises(ValueError, match="the network's answer and the target must have one shape"):
+        diffusion_loss(lambda x, t, cond: x[:, 0], x_0, t, eps, schedule)
+    with pytest.raises(ValueError, match=r"weights must be a table of shape \(6,\)"):
+        diffusion_loss(lambda x, t, cond: x, x_0, t, eps, schedule, weights=torch.ones(5))

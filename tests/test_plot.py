@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ldm_edu.plot import grid, mosaic, save_png, save_rows
+from ldm_edu.plot import grid, save_png, save_rows
 
 
 def test_a_grid_lays_pictures_out_in_rows_on_white():
@@ -39,9 +39,3 @@ def test_a_figure_of_rows_is_a_png(tmp_path):
         image.load()
         assert image.format == "PNG"
         assert image.width == 1500
-
-
-def test_a_mosaic_repeats_what_is_there():
-    pictures = torch.arange(3.0).reshape(3, 1, 1, 1)
-    assert mosaic(pictures, 5).flatten().tolist() == [0, 1, 2, 0, 1]
-    assert mosaic(pictures, 2).flatten().tolist() == [0, 1]

@@ -99,3 +99,10 @@ def test_status_is_that_of_the_last_stage(tmp_path):
 def test_a_wrong_setting_is_said_with_the_part_it_belongs_to():
     with pytest.raises(ValueError, match=r"^autoencoder_fit: steps must be 1 or more, got 0$"):
         replace_flat(TrainConfig(), {"autoencoder_fit.steps": 0})
+
+
+def test_a_schedule_that_leaves_signal_is_refused():
+    import pytest
+
+    with pytest.raises(ValueError, match="linear with T = 100 leaves 60% of the signal at T"):
+        TrainConfig(schedule="linear", T=100)

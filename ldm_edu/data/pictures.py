@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pictures:
     """A picture set.
 
     Args:
-        pixels: (N, C, H, W) uint8, C = 1 or 3.
+        pixels: (N, C, H, W) uint8, C = 1 or 3, H = W.
         labels: (N,) int64 in [0, len(classes)), or None.
         classes: the names of the labels.
         captions: N sentences, or empty.
@@ -32,6 +32,8 @@ class Pictures:
             raise ValueError(
                 f"pixels must be (N, C, H, W) uint8 with N ≥ 1, got {self.pixels.dtype} {tuple(self.pixels.shape)}"
             )
+        if self.pixels.shape[1] not in (1, 3) or self.pixels.shape[2] != self.pixels.shape[3]:
+            raise ValueError(f"pixels must be square with 1 or 3 channels, got {tuple(self.pixels.shape[1:])}")
         if self.labels is not None:
             if self.labels.shape != (len(self),) or self.labels.dtype != torch.int64:
                 raise ValueError(
