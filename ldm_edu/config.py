@@ -5,6 +5,7 @@ The command line's options are made from its fields, their help from its docstri
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -88,7 +89,7 @@ class TrainConfig:
                 "need T ≥ 2, save_every ≥ 1, limit ≥ 0 and size ≥ 8, "
                 f"got {self.T}, {self.save_every}, {self.limit}, {self.size}"
             )
-        if not 0 <= self.label_dropout < 1 or self.l1 < 0 or self.kl < 0:
+        if not (0 <= self.label_dropout < 1 and 0 <= self.l1 < math.inf and 0 <= self.kl < math.inf):
             raise ValueError(
                 f"need 0 ≤ label_dropout < 1, l1 ≥ 0 and kl ≥ 0, got {self.label_dropout}, {self.l1}, {self.kl}"
             )

@@ -210,6 +210,8 @@ class LatentDiffusion(nn.Module):
             CheckpointError: a file is missing, damaged, of a newer format, or does not fit the others.
         """
         folder = Path(folder)
+        if not folder.is_dir():
+            raise CheckpointError(f"{folder}: no such folder; give the folder of a checkpoint")
         config = read_config(folder)
         if not (folder / "model.safetensors").is_file():
             raise CheckpointError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from dataclasses import asdict
 from pathlib import Path
@@ -133,7 +134,10 @@ def run_generate(
     """Draw pictures and write them as one grid (.png) or as single files (a folder)."""
     if count < 1 or scale < 1 or batch < 1:
         raise ValueError(f"--count, --scale and --batch must be 1 or more, got {count}, {scale} and {batch}")
-    if out.suffix and out.suffix.lower() != ".png":
+    if not math.isfinite(guidance):
+        raise ValueError(f"--guidance must be a number, got {guidance}")
+    one_file = bool(out.suffix) and not out.is_dir()
+    if one_file and out.suffix.lower() != ".png":
         raise ValueError(f"--out {out}: pictures are written as .png, or as single files into a folder")
     model = LatentDiffusion.load(checkpoint, pick_device(device))
     labels = pick_labels(label, count, model.config.classes)
@@ -149,7 +153,7 @@ def run_generate(
         batch=batch,
         after_step=lambda x, s: (step(), x)[1],
     )
-    if out.suffix:
+    if one_file:
         columns = min(count, len(model.config.classes) if 1 < len(model.config.classes) <= 12 and label is None else 8)
         save_png(grid(pictures, columns, scale), out)
     else:
@@ -174,11 +178,14 @@ def show_info(checkpoint: Path, *, as_json: bool = False, write: Path | None = N
         read_config(checkpoint)
         read_about(checkpoint / "model.safetensors")  # the card of weights that are cut short would be no help
         try:
-            if write is not None:
-                write_block(write, "demo", card_body(card))
-            return json.dumps(card, indent=2, ensure_ascii=False) + "\n" if as_json else card_text(card)
+            body, text = card_body(card), card_text(card)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"{checkpoint}/card.json: not a card of ours ({error!r})") from None
+        if write is not None:
+            write_block(write, "demo", body)
+        return json.dumps(card, indent=2, ensure_ascii=False) + "\n" if as_json else text
+    if write is not None:
+        raise CheckpointError(f"{checkpoint}: has no card to write into {write}")
     if (checkpoint / "train.json").exists():
         read_settings(checkpoint, TrainConfig())
         status = run_status(checkpoint)

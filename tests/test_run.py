@@ -240,3 +240,17 @@ def test_two_processes_that_are_refused_end_both(one_process, words):
     code, _, err = finished(python("-m", *launcher, "-m", "ldm_edu", "train", "--out", one_process, *words), timeout=60)
     assert code != 0
     assert "holds a run already" in err
+
+
+@pytest.mark.slow
+def test_odd_requests_of_generate_and_info(whole, tmp_path, capsys):
+    assert main(["generate", str(whole), "--count", "1", "--steps", "2", "--guidance", "nan"]) == 2
+    assert "--guidance must be a number, got nan" in capsys.readouterr().err
+    folder = tmp_path / "v0.1"
+    folder.mkdir()
+    assert main(["generate", str(whole), "--count", "1", "--steps", "2", "--out", str(folder)]) == 0
+    assert len(list(folder.iterdir())) == 1
+    assert main(["info", str(whole), "--write", str(tmp_path / "absent.md")]) == 2
+    assert "absent.md: no such file" in capsys.readouterr().err
+    assert main(["generate", str(tmp_path / "absent")]) == 2
+    assert "absent: no such folder" in capsys.readouterr().err
