@@ -154,6 +154,7 @@ def fit(
     world, rank = accelerator.num_processes, accelerator.process_index
     pieces = config.accumulate
 
+    averaged, current = list(average.parameters()), list(objective.parameters())
     losses = torch.zeros((), device=device)
     unfit = torch.zeros((), device=device)
     since, began = start, time.perf_counter()
@@ -181,7 +182,7 @@ def fit(
         prepared.step()
         prepared.zero_grad()
         decay = min(config.ema, (1 + step) / (10 + step)) if step > 0 else 0.0  # the random start is soon forgotten
-        get_ema_multi_avg_fn(decay)(list(average.parameters()), list(objective.parameters()), None)
+        get_ema_multi_avg_fn(decay)(averaged, current, None)
         finite = torch.isfinite(loss) & torch.isfinite(norm)
         losses += torch.where(finite, loss, 0)
         unfit += ~finite

@@ -48,7 +48,7 @@ def _fields(config: object, prefix: str = "", panel: str = "Run") -> Iterator[tu
     for f in dataclasses.fields(config):
         key, value = f"{prefix}{f.name}", getattr(config, f.name)
         if dataclasses.is_dataclass(value):
-            yield from _fields(value, f"{key}.", texts[f.name].rstrip(".").capitalize())
+            yield from _fields(value, f"{key}.", texts[f.name][:1].upper() + texts[f.name][1:].rstrip("."))
         elif key not in DERIVED:
             yield key, hints[f.name], value, texts[f.name], panel
 

@@ -102,7 +102,5 @@ def test_a_wrong_setting_is_said_with_the_part_it_belongs_to():
 
 
 def test_a_schedule_that_leaves_signal_is_refused():
-    import pytest
-
     with pytest.raises(ValueError, match="linear with T = 100 leaves 60% of the signal at T"):
         TrainConfig(schedule="linear", T=100)

@@ -27,7 +27,7 @@ class UNetConfig:
         width: channels of level 0; even. The time vector has four times as many.
         multipliers: channels of each level, as multiples of width.
         blocks: residual blocks a level on the way down; one more on the way up.
-        attention: the levels with attention, such as (1, 2); () for none.
+        attention: the levels with attention, as 1,2 on the command line; none for none.
         middle_attention: attention at the bottom.
         heads: heads of every attention; None where head_dim is given.
         head_dim: channels of a head, instead of heads: wide levels then have more heads.
