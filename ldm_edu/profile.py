@@ -1,0 +1,28 @@
+"""How much work a notebook does: a minute on a CPU, or a real training on a GPU. Used from notebook 04 on."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal, get_args
+
+import torch
+
+Profile = Literal["cpu", "gpu"]
+VARIABLE = "LDM_EDU_PROFILE"
+
+
+def profile() -> Profile:
+    """The profile: what the environment variable LDM_EDU_PROFILE says, else "gpu" where there is one.
+
+    Raises:
+        ValueError: the variable holds another word.
+    """
+    asked = os.environ.get(VARIABLE, "")
+    if asked and asked not in get_args(Profile):
+        raise ValueError(f'{VARIABLE} must be "cpu" or "gpu", or unset to choose by the device, got {asked!r}')
+    return asked or ("gpu" if torch.cuda.is_available() else "cpu")
+
+
+def device() -> torch.device:
+    """Where a notebook computes: the GPU if there is one, in either profile."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
