@@ -6,7 +6,7 @@ import torch
 from ldm_edu.profile import VARIABLE, device, profile
 
 
-@pytest.mark.parametrize("there, expected", [(True, "gpu"), (False, "cpu")])
+@pytest.mark.parametrize(("there", "expected"), [(True, "gpu"), (False, "cpu")])
 def test_the_device_chooses_where_nothing_is_said(monkeypatch, there, expected):
     monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
