@@ -12,6 +12,7 @@ from typing import Literal, get_args
 from ldm_edu import schedule as schedules
 from ldm_edu.fit import FitConfig
 from ldm_edu.nets.autoencoder import AutoencoderConfig
+from ldm_edu.nets.text import TextConfig
 from ldm_edu.nets.unet import UNetConfig
 from ldm_edu.schedule import Schedule
 from ldm_edu.target import Target, check_target
@@ -26,7 +27,7 @@ class TrainConfig:
     """All that decides a training run. The defaults are the README's demo.
 
     Args:
-        data: digits, shapes, mnist, fashion_mnist, cifar10, flowers102, or a folder of pictures.
+        data: digits, shapes, scenes, mnist, fashion_mnist, cifar10, flowers102, or a folder of pictures.
         root: where torchvision's sets lie.
         download: let torchvision download a set that is not there.
         size: height and width of the pictures.
@@ -34,15 +35,16 @@ class TrainConfig:
         flip: add each picture's mirror image; not for digits or text.
         seed: seed of everything random.
         latent: diffuse latents; without it, pixels, and no autoencoder is trained.
-        conditional: condition on the labels, where the set has them.
+        conditional: condition on the captions, or else the labels, where the set has them.
         schedule: noise schedule.
         T: steps of the schedule.
         target: what the network predicts.
-        label_dropout: share of examples trained without their label, for guidance.
+        condition_dropout: share of examples trained without their condition, for guidance.
         l1: weight of the autoencoder's absolute error, beside its squared error.
         kl: weight of the autoencoder's KL term, a latent component.
         autoencoder: the autoencoder's size.
         autoencoder_fit: how the autoencoder is trained.
+        text: the text encoder's size, where the set has captions.
         unet: the U-Net's size.
         fit: how the U-Net is trained.
         device: auto takes a GPU if there is one.
@@ -66,11 +68,12 @@ class TrainConfig:
     schedule: ScheduleName = "cosine"
     T: int = 1000
     target: Target = "v"
-    label_dropout: float = 0.1
+    condition_dropout: float = 0.1
     l1: float = 0.1
     kl: float = 1e-4
     autoencoder: AutoencoderConfig = AutoencoderConfig(multipliers=(1, 2), stem=2, middle_attention=False)
     autoencoder_fit: FitConfig = FitConfig(steps=600, batch=32)
+    text: TextConfig = TextConfig()
     unet: UNetConfig = UNetConfig(multipliers=(1, 2))
     fit: FitConfig = FitConfig(steps=3000, batch=64)
     device: Device = "auto"
@@ -89,9 +92,9 @@ class TrainConfig:
                 "need T ≥ 2, save_every ≥ 1, limit ≥ 0 and size ≥ 8, "
                 f"got {self.T}, {self.save_every}, {self.limit}, {self.size}"
             )
-        if not (0 <= self.label_dropout < 1 and 0 <= self.l1 < math.inf and 0 <= self.kl < math.inf):
+        if not (0 <= self.condition_dropout < 1 and 0 <= self.l1 < math.inf and 0 <= self.kl < math.inf):
             raise ValueError(
-                f"need 0 ≤ label_dropout < 1, l1 ≥ 0 and kl ≥ 0, got {self.label_dropout}, {self.l1}, {self.kl}"
+                f"need 0 ≤ condition_dropout < 1, l1 ≥ 0 and kl ≥ 0, got {self.condition_dropout}, {self.l1}, {self.kl}"
             )
         if (left := self.make_schedule().signal[-1].item()) > 0.1:
             raise ValueError(

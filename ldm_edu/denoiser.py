@@ -25,13 +25,15 @@ def make_denoiser(
     cond: Tensor | None = None,
     uncond: Tensor | None = None,
     guidance: float = 1.0,
+    interval: tuple[int, int] | None = None,
     clip: float | None = None,
 ) -> Denoise:
     """Make denoise(x_t, t) -> Prediction from a network.
 
     With guidance w ≠ 1 the answer is uncond + w · (cond − uncond), both halves in one call of the network.
 
-    Source: Ho and Salimans 2022 (arXiv 2207.12598), Eq. 6, whose w is our w − 1; notebook 08.
+    Source: Ho and Salimans 2022 (arXiv 2207.12598), Eq. 6, whose w is our w − 1; the interval is that of
+    Kynkäänniemi et al. 2024 (arXiv 2404.07724); notebook 08.
 
     Args:
         net: net(x_t, t, cond) -> (B, *D), t as (B,) int64.
@@ -39,26 +41,30 @@ def make_denoiser(
         cond: (B, …) labels or context, or None.
         uncond: what stands for "no condition", of cond's shape; needed where guidance ≠ 1.
         guidance: w; 1 is plain conditioning, 0 ignores the condition.
+        interval: (low, high): w counts where low ≤ t ≤ high, and is 1 elsewhere. None: everywhere.
         clip: bound on |x̂_0| (1 for images in [-1, 1]); ε̂ is made to agree. None: no bound.
     Raises:
-        ValueError: guidance without uncond, shapes that differ, a bound that is not positive.
+        ValueError: guidance without uncond, shapes that differ, an empty interval, a bound that is not positive.
     """
     if guidance != 1 and (cond is None or uncond is None):
         raise ValueError(f"guidance = {guidance} mixes two answers: give both cond and uncond")
     if guidance != 1 and cond.shape != uncond.shape:
         raise ValueError(f"cond and uncond must have one shape, got {tuple(cond.shape)} and {tuple(uncond.shape)}")
+    if interval is not None and not interval[0] <= interval[1]:
+        raise ValueError(f"interval must be (low, high) with low ≤ high, got {interval}")
     if clip is not None and not clip > 0:
         raise ValueError(f"clip must be positive or None, got {clip}")
     one = {0: uncond, 1: cond}  # weights that need one answer only
     both = None if guidance in one else torch.cat([uncond, cond])
 
     def denoise(x_t: Tensor, t: int) -> Prediction:
-        if guidance in one:
-            out = net(x_t, _batch(t, x_t), one[guidance])
+        w = guidance if interval is None or interval[0] <= t <= interval[1] else 1
+        if w in one:
+            out = net(x_t, _batch(t, x_t), one[w])
         else:
             x_twice = torch.cat([x_t, x_t])
             without, with_cond = net(x_twice, _batch(t, x_twice), both).to(x_t.dtype).chunk(2)
-            out = without + guidance * (with_cond - without)
+            out = without + w * (with_cond - without)
         prediction = to_prediction(out.to(x_t.dtype), x_t, t, schedule, target)
         return prediction if clip is None or t == 0 else _clipped(prediction.x0, x_t, t, schedule, clip)
 

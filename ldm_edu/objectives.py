@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ldm_edu.loss import diffusion_loss
 from ldm_edu.nets.autoencoder import Autoencoder
+from ldm_edu.nets.text import TextEncoder
 from ldm_edu.nets.unet import UNet
 from ldm_edu.schedule import Schedule
 from ldm_edu.target import Target
@@ -30,12 +31,17 @@ class AutoencoderObjective(nn.Module):
 
 
 class DiffusionObjective(nn.Module):
-    """The diffusion loss of a network; all that is random comes in as arguments. Notebook 03."""
+    """The diffusion loss of a network, and of its text encoder if it has one; all that is random comes in as arguments.
 
-    def __init__(self, unet: UNet, schedule: Schedule, target: Target):
+    Notebooks 03 and 08.
+    """
+
+    def __init__(self, unet: UNet, schedule: Schedule, target: Target, text: TextEncoder | None = None):
         super().__init__()
-        self.unet, self.schedule, self.target = unet, schedule, target
+        self.unet, self.schedule, self.target, self.text = unet, schedule, target, text
 
     def forward(self, x_0: Tensor, t: Tensor, eps: Tensor, cond: Tensor | None = None) -> Tensor:
-        """x_0, eps (B, *D), t (B,), cond (B,) labels; the scalar loss."""
+        """x_0, eps (B, *D), t (B,), cond (B,) labels or (B, L) tokens; the scalar loss."""
+        if self.text is not None:
+            cond = self.text(cond)
         return diffusion_loss(self.unet, x_0, t, eps, self.schedule, target=self.target, cond=cond)

@@ -11,7 +11,14 @@ from collections.abc import Callable, Iterator
 import typer
 
 DERIVED = frozenset(
-    ("autoencoder.in_channels", "unet.in_channels", "unet.out_channels", "unet.num_classes", "unet.context_dim")
+    (
+        "autoencoder.in_channels",
+        "text.words",
+        "unet.in_channels",
+        "unet.out_channels",
+        "unet.num_classes",
+        "unet.context_dim",
+    )
 )
 """Fields that follow from the data and from each other; they are no options."""
 

@@ -16,7 +16,8 @@ from ldm_edu.config import TrainConfig
 from ldm_edu.data.load import load_pictures
 from ldm_edu.data.pictures import Pictures
 from ldm_edu.fit import seeded
-from ldm_edu.latent import LatentDiffusion, SamplerName, read_config
+from ldm_edu.latent import LatentDiffusion, SamplerName
+from ldm_edu.model_config import read_config
 from ldm_edu.options import typed_options
 from ldm_edu.plot import grid, save_png
 from ldm_edu.progress import StageProgress, sampler_bar

@@ -20,7 +20,9 @@ from ldm_edu.checkpoint import read_about
 from ldm_edu.config import TrainConfig
 from ldm_edu.data.pictures import Pictures, to_float
 from ldm_edu.fit import Batch, FitConfig, Progress, fit
-from ldm_edu.latent import LatentDiffusion, ModelConfig
+from ldm_edu.latent import LatentDiffusion
+from ldm_edu.model_config import ModelConfig
+from ldm_edu.nets.text import NOTHING, tokenize, vocabulary
 from ldm_edu.objectives import AutoencoderObjective, DiffusionObjective
 from ldm_edu.run_folder import check_folder, claim
 
@@ -118,7 +120,9 @@ def train(
         model.autoencoder.requires_grad_(False).eval()
 
     mean, std = encode_all(model, pixels)
-    labels = pictures.labels.repeat(2 if config.flip else 1).to(device) if model_config.classes else None
+    cond, nothing = conditions_for(model_config, pictures)
+    if cond is not None:
+        cond = torch.cat([cond] * (2 if config.flip else 1)).to(device)
 
     def latent_batch(n: int, generator: torch.Generator) -> Batch:
         def uniform(high: int) -> Tensor:
@@ -129,17 +133,20 @@ def train(
         eps = torch.randn(x_0.shape, generator=generator, device=device)
         if std is not None:
             x_0 = x_0 + std[index] * torch.randn(x_0.shape, generator=generator, device=device)
-        if labels is None:
+        if cond is None:
             return x_0, t, eps
-        dropped = torch.rand(n, generator=generator, device=device) < config.label_dropout
-        return x_0, t, eps, labels[index].masked_fill(dropped, len(model_config.classes))
+        dropped = torch.rand(n, generator=generator, device=device) < config.condition_dropout
+        return x_0, t, eps, cond[index].masked_fill(dropped.view(-1, *[1] * (cond.ndim - 1)), nothing)
 
     if accelerator.is_main_process:
         model.save_config(out)  # its weights follow with the first save: until then an older file, if any, stays
     sampled = copy.deepcopy(model).eval()  # what is saved: averaged weights
 
     def take(averaged: nn.Module) -> LatentDiffusion:
-        sampled.load_state_dict(model.state_dict() | {f"unet.{k}": v for k, v in averaged.unet.state_dict().items()})
+        sampled.load_state_dict(model.state_dict())
+        sampled.unet.load_state_dict(averaged.unet.state_dict())
+        if sampled.text is not None:
+            sampled.text.load_state_dict(averaged.text.state_dict())
         return sampled
 
     def after_save(step: int, averaged: nn.Module) -> None:
@@ -147,7 +154,7 @@ def train(
         if hooks.samples is not None:
             hooks.samples(step, sampled)
 
-    objective = DiffusionObjective(model.unet, model.schedule.to(device), config.target)
+    objective = DiffusionObjective(model.unet, model.schedule.to(device), config.target, model.text)
     averaged = run_stage("diffusion", objective, latent_batch, config.fit, after_save)
     take(averaged)
     if accelerator.is_main_process:
@@ -176,14 +183,30 @@ def encode_all(model: LatentDiffusion, pixels: Tensor, batch: int = 256) -> tupl
 
 
 def model_config_for(config: TrainConfig, pictures: Pictures) -> ModelConfig:
-    """The model's configuration: the sizes asked for, the channels and classes that the data have."""
+    """The model's configuration: the sizes asked for, the channels and the classes or words that the data have."""
     if pictures.size != config.size:
         raise ValueError(f"the pictures are {pictures.size} pixels wide, the configuration says {config.size}")
-    classes = pictures.classes if config.conditional and pictures.labels is not None else ()
+    text = None
+    if config.conditional and pictures.captions:
+        text = dataclasses.replace(config.text, words=vocabulary(pictures.captions))
+    classes = pictures.classes if config.conditional and pictures.labels is not None and text is None else ()
     autoencoder = dataclasses.replace(config.autoencoder, in_channels=pictures.channels) if config.latent else None
     inside = autoencoder.latent_channels if autoencoder else pictures.channels
-    unet = dataclasses.replace(config.unet, in_channels=inside, out_channels=inside, num_classes=len(classes) or None)
-    return ModelConfig(config.size, pictures.channels, unet, autoencoder, config.target, classes)
+    unet = dataclasses.replace(
+        config.unet,
+        in_channels=inside,
+        out_channels=inside,
+        num_classes=len(classes) or None,
+        context_dim=text.width if text else None,
+    )
+    return ModelConfig(config.size, pictures.channels, unet, autoencoder, config.target, classes, text)
+
+
+def conditions_for(model_config: ModelConfig, pictures: Pictures) -> tuple[Tensor | None, int]:
+    """What the model is told of each picture, (N,) labels or (N, L) tokens or None, and the number for "nothing"."""
+    if model_config.text is not None:
+        return tokenize(pictures.captions, model_config.text), NOTHING
+    return (pictures.labels, len(model_config.classes)) if model_config.classes else (None, 0)
 
 
 def make_accelerator(config: TrainConfig, out: Path) -> Accelerator:

@@ -68,6 +68,17 @@ def test_both_halves_go_through_the_net_in_one_call():
     assert torch.equal(both, torch.cat([uncond, cond]))
 
 
+@pytest.mark.parametrize(("t", "guided"), [(9, False), (10, True), (20, True), (21, False)])
+def test_guidance_counts_inside_its_interval_only(t, guided):
+    x_t, cond, uncond = torch.randn(4, 3), torch.ones(4), torch.zeros(4)
+    options = {"cond": cond, "uncond": uncond}
+    got = make_denoiser(Net(), linear(100), guidance=3.0, interval=(10, 20), **options)(x_t, t)
+    want = make_denoiser(Net(), linear(100), guidance=3.0 if guided else 1.0, **options)(x_t, t)
+    other = make_denoiser(Net(), linear(100), guidance=1.0 if guided else 3.0, **options)(x_t, t)
+    assert torch.equal(got.eps, want.eps)
+    assert not torch.equal(got.eps, other.eps)
+
+
 @pytest.mark.parametrize("conditional", [True, False])
 def test_without_guidance_the_net_is_called_once_on_the_batch(conditional):
     x_t, cond, uncond = inputs()

@@ -11,7 +11,8 @@ from torch import nn
 
 from ldm_edu.checkpoint import CheckpointError, read_tensors, write_tensors
 from ldm_edu.denoiser import make_denoiser
-from ldm_edu.latent import LatentDiffusion, ModelConfig, read_config
+from ldm_edu.latent import LatentDiffusion
+from ldm_edu.model_config import ModelConfig, read_config
 from ldm_edu.nets.autoencoder import AutoencoderConfig
 from ldm_edu.nets.unet import UNetConfig
 from ldm_edu.samplers import ddim, prior_sample

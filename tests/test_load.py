@@ -6,7 +6,9 @@ from PIL import Image
 from tiny import picture_folder
 
 from ldm_edu.data.digits import digits
-from ldm_edu.data.load import load_pictures
+from ldm_edu.data.load import load_pictures, scenes
+from ldm_edu.data.pictures import to_float
+from ldm_edu.data.shapes import is_held_out, obeys, parse
 
 
 def test_names_and_folders_are_told_apart(tmp_path):
@@ -46,3 +48,23 @@ def test_shapes_have_labels_and_two_parts():
         assert part.pixels.shape == (50, 3, 16, 16)
         assert len(part.classes) > part.labels.max()
     assert not torch.equal(train.pixels, held_out.pixels)
+
+
+def test_scenes_have_captions_that_their_pictures_obey():
+    train, held_out = scenes(64, count=200), load_pictures("scenes", 64, train=False)
+    for part in (train, held_out):
+        assert part.labels is None
+        assert obeys(to_float(part.pixels[:200]), list(part.captions[:200])).float().mean() >= 0.99
+    assert (200, 1000) == (len(train), len(held_out))
+    assert is_held_out(parse(list(held_out.captions))).all()
+    assert not is_held_out(parse(list(scenes(16, count=500, unsaid=0.0).captions))).any()
+
+
+def test_captions_of_scenes_leave_out_as_much_as_asked():
+    def said(unsaid):
+        factors = parse(list(scenes(16, count=1000, unsaid=unsaid).captions))
+        return [(v >= 0).float().mean().item() for v in (factors.size[:, 0], factors.background, factors.colour[:, 0])]
+
+    assert said(0.0) == [1, 1, 1]
+    assert said(1.0) == [0, 0, 1]
+    assert said(0.3) == pytest.approx([0.7, 0.7, 1], abs=0.06)

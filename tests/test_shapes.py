@@ -21,6 +21,7 @@ from ldm_edu.data.shapes import (
     is_held_out,
     label_names,
     label_of,
+    leave_unsaid,
     obeys,
     obeys_by_factor,
     parse,
@@ -266,6 +267,21 @@ def test_captions_round_trip():
 )
 def test_free_captions_parse_and_leave_things_out(free, full):
     assert captions(parse([free])) == [full]
+
+
+def test_left_unsaid_are_sizes_place_and_background_and_nothing_else():
+    scenes = sample_scenes(400, generator=torch.Generator().manual_seed(0))
+    quiet = leave_unsaid(scenes, 0.5, generator=torch.Generator().manual_seed(1))
+    for name in ("what", "colour", "relation"):
+        assert torch.equal(getattr(quiet, name), getattr(scenes, name))
+    for name in ("size", "place", "background"):
+        now, before = getattr(quiet, name), getattr(scenes, name)
+        assert ((now == before) | (now == -1)).all()
+        assert 0.35 < (now == -1)[before >= 0].float().mean() < 0.65
+    two = scenes.relation >= 0
+    assert torch.equal(quiet.size[two, 0] == -1, quiet.size[two, 1] == -1)
+    with pytest.raises(ValueError, match=r"share is 1\.5"):
+        leave_unsaid(scenes, 1.5, generator=torch.Generator())
 
 
 def test_captions_that_say_nothing_known_are_refused():

@@ -318,7 +318,7 @@ def test_two_processes_train_as_one_with_twice_the_batch(tmp_path):
         ({"size": 4}, "size ≥ 8"),
         ({"save_every": 0}, "save_every ≥ 1"),
         ({"limit": -1}, "limit ≥ 0"),
-        ({"label_dropout": 1.0}, "label_dropout < 1"),
+        ({"condition_dropout": 1.0}, "condition_dropout < 1"),
         ({"kl": -1.0}, "kl ≥ 0"),
         ({"schedule": "straight", "target": "eps"}, "straight schedule ends without signal.* use --target v or x0"),
     ],

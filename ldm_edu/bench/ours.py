@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from ldm_edu.bench.pairs import LEAST_PAIRS, Clock, Ratio, Work, ratio_of
 from ldm_edu.config import Precision, TrainConfig
 from ldm_edu.fit import Batch, FitConfig, fit
-from ldm_edu.latent import LatentDiffusion, ModelConfig
+from ldm_edu.latent import LatentDiffusion
+from ldm_edu.model_config import ModelConfig
 from ldm_edu.nets.unet import UNet
 from ldm_edu.objectives import DiffusionObjective
 from ldm_edu.schedule import cosine

@@ -32,7 +32,7 @@ def load_pictures(
     A folder has no held-out part of its own: every tenth picture, by name, is held out, so it needs ten.
 
     Args:
-        name: "digits", "shapes", "mnist", "fashion_mnist", "cifar10", "flowers102", or a folder.
+        name: "digits", "shapes", "scenes", "mnist", "fashion_mnist", "cifar10", "flowers102", or a folder.
         size: height and width.
         train: the training part or the held-out part.
         root, download: for torchvision's sets.
@@ -44,12 +44,14 @@ def load_pictures(
         pictures = digits(size, train=train)
     elif name == "shapes":
         pictures = shapes(size, train=train)
+    elif name == "scenes":
+        pictures = scenes(size, train=train)
     elif name in TORCHVISION:
         pictures = TORCHVISION[name](size, train=train, root=root, download=download)
     elif Path(name).is_dir():
         pictures = _part(images.folder(name, size), train, name)
     else:
-        known = ", ".join(["digits", "shapes", *TORCHVISION])
+        known = ", ".join(["digits", "shapes", "scenes", *TORCHVISION])
         raise ValueError(f"{name}: neither a picture set ({known}) nor a folder")
     return _spread(pictures, limit) if 0 < limit < len(pictures) else pictures
 
@@ -71,6 +73,25 @@ def shapes(size: int = 32, *, train: bool = True, count: int = 10_000, kinds: in
     wanted = (scenes.size[:, 0] == large) & (scenes.background == black)
     scenes = scenes[wanted.nonzero()[:count, 0]]
     return Pictures(to_bytes(draw(scenes, size)), label_of(scenes, colours), tuple(label_names(kinds, colours)))
+
+
+def scenes(size: int = 64, *, train: bool = True, count: int = 20_000, unsaid: float = 0.3) -> Pictures:
+    """The `shapes` for text to image: one object, or two and their relation, each picture with a caption.
+
+    Held out are combinations that training never shows; see `ldm_edu.data.shapes.is_held_out`.
+
+    Args:
+        count: how many for training; 1,000 are held out.
+        unsaid: chance that a training caption leaves out the sizes, the place, the background. Held-out ones say all.
+    """
+    from ldm_edu.data.shapes import captions, draw, leave_unsaid, sample_scenes
+
+    generator = torch.Generator().manual_seed(2 if train else 3)
+    count = count if train else 1000
+    drawn = sample_scenes(count, split="train" if train else "held_out", generator=generator)
+    said = leave_unsaid(drawn, unsaid if train else 0.0, generator=generator)
+    pixels = torch.cat([to_bytes(draw(drawn[i : i + 1000], size)) for i in range(0, count, 1000)])
+    return Pictures(pixels, captions=tuple(captions(said)))
 
 
 def _part(pictures: Pictures, train: bool, where: str) -> Pictures:

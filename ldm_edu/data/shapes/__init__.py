@@ -27,7 +27,7 @@ from ldm_edu.data.shapes.scenes import (
     label_names,
     label_of,
 )
-from ldm_edu.data.shapes.wording import captions, parse
+from ldm_edu.data.shapes.wording import captions, leave_unsaid, parse
 
 __all__ = [
     "BACKGROUNDS",
@@ -45,6 +45,7 @@ __all__ = [
     "is_held_out",
     "label_names",
     "label_of",
+    "leave_unsaid",
     "obeys",
     "obeys_by_factor",
     "parse",

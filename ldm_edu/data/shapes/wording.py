@@ -49,6 +49,33 @@ def captions(scenes: Factors) -> list[str]:
     return said
 
 
+def leave_unsaid(factors: Factors, share: float, *, generator: torch.Generator) -> Factors:
+    """Factors whose sizes, place and background are each left out of the caption with a chance of `share`.
+
+    Kinds, colours and the relation stay. A model trained on such captions understands short ones too.
+
+    Args:
+        factors:   B factors or scenes.
+        share:     chance, in [0, 1].
+        generator: source of randomness, on the factors' device.
+    Returns:
+        Factors of batch size B, -1 where unsaid; both sizes of a scene go or stay together.
+    Raises:
+        ValueError: share is out of range.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share is {share}, expected a chance in [0, 1]")
+    unsaid = torch.rand(3, len(factors), generator=generator, device=generator.device) < share
+    return Factors(
+        factors.what,
+        factors.colour,
+        factors.size.masked_fill(unsaid[0, :, None], -1),
+        factors.place.masked_fill(unsaid[1], -1),
+        factors.relation,
+        factors.background.masked_fill(unsaid[2], -1),
+    )
+
+
 def parse(captions: list[str]) -> Factors:
     """Read captions; what a caption leaves unsaid is -1.
 
