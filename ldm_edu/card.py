@@ -95,16 +95,16 @@ SCORES = {
 }
 
 
-def provenance(command: str, seconds: dict[str, float], device: torch.device) -> dict:
+def provenance(command: str, seconds: dict[str, float], device: torch.device, processes: int = 1) -> dict:
     """Where a checkpoint comes from: command, code, machine, time."""
     from ldm_edu import __version__
 
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, threads: {torch.get_num_threads()}"
     return {
         "command": command,
         "version": __version__,
         "commit": _commit(),
-        "device": name,
+        "device": name if processes == 1 else f"{name}, processes: {processes}",
         "python": platform.python_version(),
         "torch": torch.__version__,
         "seconds": {k: round(v, 1) for k, v in seconds.items()},

@@ -13,7 +13,8 @@ import typer
 
 from ldm_edu.config import TrainConfig
 from ldm_edu.latent import SamplerName
-from ldm_edu.options import Nothing, with_options
+from ldm_edu.options import Nothing, numbers, with_options
+from ldm_edu.pretrained import DEFAULT_MODEL
 
 INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C stopped
 DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
@@ -23,12 +24,27 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # at 80 columns its tables cut the names of long options
     context_settings={"max_content_width": 110},
 )
 
 
+def show_version(asked: bool) -> None:
+    """Print the version and stop."""
+    if asked:
+        from ldm_edu import __version__
+
+        typer.echo(f"ldm_edu {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def debug(debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False) -> None:
+def shared(
+    debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="show the version", callback=show_version, is_eager=True)
+    ] = False,
+) -> None:
     """Latent diffusion: train it, draw with it, measure it."""
 
 
@@ -39,7 +55,10 @@ def train(
     given: dict,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out, if there is one")] = False,
 ) -> None:
-    """Train an autoencoder, then a diffusion model in its latents; score it and write its card."""
+    """Train a latent diffusion model.
+
+    First an autoencoder, then the diffusion model in its latents; scores and card follow.
+    """
     from ldm_edu.run import run_training
 
     given = {k: None if v is Nothing else v for k, v in given.items()}
@@ -48,16 +67,22 @@ def train(
 
 @app.command()
 def generate(
-    checkpoint: Annotated[Path, typer.Argument(help="a checkpoint folder")],
+    prompt: Annotated[str, typer.Argument(help="what to draw, for a model that takes text")] = "",
+    model: Annotated[str, typer.Option(help="a checkpoint folder, or the name of a shipped model")] = DEFAULT_MODEL,
     out: Annotated[Path, typer.Option(help="a .png file for a grid, or a folder for single files")] = Path(
         "samples.png"
     ),
-    count: Annotated[int, typer.Option(help="how many pictures")] = 16,
+    count: Annotated[int, typer.Option(help="how many pictures")] = 4,
     label: Annotated[Optional[str], typer.Option(help="a class, by name or number; all in turn unless given")] = None,  # noqa: UP045
-    steps: Annotated[int, typer.Option(help="sampler steps")] = 50,
+    negative: Annotated[str, typer.Option(help="what guidance leads away from")] = "",
+    steps: Annotated[int, typer.Option(help="sampler steps, somewhat fewer than the schedule has")] = 25,
     sampler: Annotated[SamplerName, typer.Option(help="which sampler")] = "ddim",
     eta: Annotated[float, typer.Option(help="η of ddim: 0 deterministic, 1 as random as DDPM")] = 0.0,
     guidance: Annotated[float, typer.Option(help="weight of classifier-free guidance; 1 is off")] = 2.0,
+    interval: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(parser=numbers, metavar="LOW,HIGH", help="guide only at times t from LOW to HIGH"),
+    ] = None,
     seed: Annotated[int, typer.Option(help="seed of the noise")] = 0,
     batch: Annotated[int, typer.Option(help="pictures at once")] = 64,
     scale: Annotated[int, typer.Option(help="enlarge each pixel of a grid so many times")] = 2,
@@ -67,24 +92,25 @@ def generate(
     from ldm_edu.run import run_generate
 
     run_generate(
-        checkpoint, out, count=count, label=label, steps=steps, sampler=sampler, eta=eta, guidance=guidance, seed=seed,
-        batch=batch, scale=scale, device=device,
+        prompt, model, out, count=count, label=label, negative=negative, steps=steps, sampler=sampler, eta=eta,
+        guidance=guidance, interval=interval, seed=seed, batch=batch, scale=scale, device=device,
     )  # fmt: skip
 
 
 @app.command()
 def info(
-    checkpoint: Annotated[Path, typer.Argument(help="a checkpoint folder")],
+    model: Annotated[str, typer.Argument(help="a checkpoint folder, or the name of a shipped model")],
     json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
     write: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(help="put the scores into a Markdown file too, between its markers demo:begin and demo:end"),
     ] = None,
 ) -> None:
-    """Show a checkpoint's card, or where an unfinished run stands."""
+    """Show a checkpoint's card."""
+    from ldm_edu.pretrained import find_model
     from ldm_edu.run import show_info
 
-    typer.echo(show_info(checkpoint, as_json=json, write=write), nl=False)
+    typer.echo(show_info(find_model(model), as_json=json, write=write), nl=False)
 
 
 @app.command()
@@ -104,7 +130,10 @@ def bench(
         typer.Option(help="put the table into a Markdown file too, between its markers bench:begin and bench:end"),
     ] = None,
 ) -> None:
-    """Measure speed against diffusers and between options: ratios of interleaved runs, with their spread."""
+    """Measure speed against diffusers.
+
+    Each row is a ratio of runs in turn, with its spread.
+    """
     from ldm_edu.bench import run_bench
 
     run_bench(what or [], seconds=seconds, threads=threads, device=device, as_json=json, write=write)
@@ -125,7 +154,8 @@ def main(arguments: list[str] | None = None) -> int:
         print("ldm-edu: " + " ".join(explain(error).split()), file=sys.stderr)
         return 2
     if code == INTERRUPTED:  # Typer turns Ctrl-C into this code
-        print("\nldm-edu: stopped; a training goes on from its last save with --resume", file=sys.stderr)
+        hint = "; it goes on from its last save with --resume" if "train" in arguments[:2] else ""
+        print(f"\nldm-edu: stopped{hint}", file=sys.stderr)
     return code
 
 

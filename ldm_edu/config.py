@@ -87,15 +87,14 @@ class TrainConfig:
             if getattr(self, name) not in get_args(kinds):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(kinds))}, got {getattr(self, name)!r}")
         check_target(self.target)
-        if self.T < 2 or self.save_every < 1 or self.limit < 0 or self.size < 8:
-            raise ValueError(
-                "need T ≥ 2, save_every ≥ 1, limit ≥ 0 and size ≥ 8, "
-                f"got {self.T}, {self.save_every}, {self.limit}, {self.size}"
-            )
-        if not (0 <= self.condition_dropout < 1 and 0 <= self.l1 < math.inf and 0 <= self.kl < math.inf):
-            raise ValueError(
-                f"need 0 ≤ condition_dropout < 1, l1 ≥ 0 and kl ≥ 0, got {self.condition_dropout}, {self.l1}, {self.kl}"
-            )
+        for name, least in (("T", 2), ("save_every", 1), ("limit", 0), ("size", 8), ("l1", 0), ("kl", 0)):
+            if not least <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
+        if not 0 <= self.condition_dropout < 1:
+            raise ValueError(f"condition_dropout must lie in [0, 1), got {self.condition_dropout}")
+        divisor = (self.autoencoder.factor if self.latent else 1) * self.unet.factor
+        if self.size % divisor:
+            raise ValueError(f"size must be a multiple of {divisor}, the downsampling of the networks, got {self.size}")
         if (left := self.make_schedule().signal[-1].item()) > 0.1:
             raise ValueError(
                 f"the schedule {self.schedule} with T = {self.T} leaves {left:.0%} of the signal at T, but sampling "

@@ -46,8 +46,10 @@ def restore_state(path: str | Path, parts: Parts, identity: dict) -> tuple[int, 
         CheckpointError: the file is damaged, foreign, or of a training with another identity.
     """
     tensors, about = read_tensors(path)
-    if not (identity.keys() | {"step", "seconds", "scaler"}) <= about.keys():
+    if not {"step", "seconds", "scaler"} <= about.keys():
         raise CheckpointError(f"{path}: is no training state of ours")
+    if not identity.keys() <= about.keys():
+        raise CheckpointError(f"{path}: was saved by another version of ldm_edu; train anew into another folder")
     different = [f"{k} was {about[k]}, now {v}" for k, v in identity.items() if about[k] != v]
     if different:
         raise CheckpointError(f"{path}: was saved by a training with other settings: {'; '.join(different)}")

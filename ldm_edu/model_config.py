@@ -60,7 +60,7 @@ class ModelConfig:
                 f"the U-Net's context_dim is {self.unet.context_dim}, "
                 f"but the text encoder's width is {self.text.width if self.text else None}"
             )
-        divisor = self.factor * self.unet.stem * 2 ** (len(self.unet.multipliers) - 1)
+        divisor = self.factor * self.unet.factor
         if self.size < 1 or self.size % divisor:
             raise ValueError(f"size {self.size} must be a multiple of {divisor}, the whole downsampling of both nets")
 

@@ -49,25 +49,25 @@ def with_options(config: object) -> Callable:
     return decorate
 
 
-def _fields(config: object, prefix: str = "", panel: str = "Run") -> Iterator[tuple]:
-    """(key, type, default, help, panel) of every option."""
+def _fields(config: object, prefix: str = "") -> Iterator[tuple]:
+    """(key, type, default, help) of every option."""
     hints, texts = typing.get_type_hints(type(config)), docstring_args(type(config))
     for f in dataclasses.fields(config):
         key, value = f"{prefix}{f.name}", getattr(config, f.name)
         if dataclasses.is_dataclass(value):
-            yield from _fields(value, f"{key}.", texts[f.name][:1].upper() + texts[f.name][1:].rstrip("."))
+            yield from _fields(value, f"{key}.")
         elif key not in DERIVED:
-            yield key, hints[f.name], value, texts[f.name], panel
+            yield key, hints[f.name], value, texts[f.name]
 
 
-def _annotation(key: str, kind: type, default: object, text: str, panel: str) -> type:
+def _annotation(key: str, kind: type, default: object, text: str) -> type:
     """The Typer annotation of one option; every default is None, so that what was typed can be told apart."""
     flag = _flag(key)
-    info = {"help": f"{text} (default: {_shown(default)})", "show_default": False, "rich_help_panel": panel}
+    info = {"help": f"{text} (default: {_shown(default)})", "show_default": False}
     if kind is bool:
         return typing.Annotated[bool | None, typer.Option(f"{flag}/--no-{flag[2:]}", **info)]
     if typing.get_origin(kind) is tuple:
-        return typing.Annotated[str | None, typer.Option(flag, parser=_numbers, metavar="N,N,…", **info)]
+        return typing.Annotated[str | None, typer.Option(flag, parser=numbers, metavar="N,N,…", **info)]
     if type(None) in typing.get_args(kind):
         kind = next(k for k in typing.get_args(kind) if k is not type(None))
         return typing.Annotated[
@@ -115,9 +115,12 @@ def _or_none(kind: type) -> Callable[[str], object]:
     return parse
 
 
-def _numbers(text: str) -> tuple[int, ...]:
+def numbers(text: str) -> tuple[int, ...]:
     """ "1,2,4" as numbers; "none" as an empty tuple."""
-    return () if text.lower() in ("", "none") else tuple(int(n) for n in text.split(","))
+    try:
+        return () if text.lower() in ("", "none") else tuple(int(n) for n in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a list of whole numbers such as 1,2,4, nor none") from None
 
 
 def docstring_args(kind: type) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ldm_edu.checkpoint import write_atomic
@@ -49,6 +50,8 @@ def save_rows(rows: dict[str, Tensor], path: str | Path, columns: int = 20, titl
     from matplotlib.figure import Figure  # not pyplot: no global state, no display
 
     sheets = {name: grid(pictures, columns) for name, pictures in rows.items()}
+    widest = max(s.shape[2] for s in sheets.values())
+    sheets = {name: F.pad(s, (0, widest - s.shape[2]), value=255) for name, s in sheets.items()}  # cells of one size
     width = 10.0
     heights = [width * s.shape[1] / s.shape[2] for s in sheets.values()]
     figure = Figure(figsize=(width, sum(heights) + 0.32 * len(heights) + (0.4 if title else 0)), layout="constrained")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shlex
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,8 +19,10 @@ from ldm_edu.data.pictures import Pictures
 from ldm_edu.fit import seeded
 from ldm_edu.latent import LatentDiffusion, SamplerName
 from ldm_edu.model_config import read_config
+from ldm_edu.nets.text import TextConfig, unread
 from ldm_edu.options import typed_options
 from ldm_edu.plot import grid, save_png
+from ldm_edu.pretrained import find_model
 from ldm_edu.progress import StageProgress, sampler_bar
 from ldm_edu.readme import write_block
 from ldm_edu.run_folder import check_folder, read_settings, replace_flat, run_status
@@ -35,6 +38,10 @@ def run_training(given: dict, out: Path, *, resume: bool) -> None:
     going_on = resume and (out / "train.json").exists()
     config = replace_flat(read_settings(out, TrainConfig()) if going_on else TrainConfig(), given)
     check_folder(out, config, resume)
+    if going_on and finished(out):
+        print(card_text(read_json(out / "card.json")))
+        print(f"This run is finished; it is in {out}, and its pictures in {out / 'samples.png'}")
+        return
     accelerator = make_accelerator(config, out)
     with accelerator.main_process_first():  # one process downloads, the others find it done
         pictures, held_out = load_both(config)
@@ -48,12 +55,17 @@ def run_training(given: dict, out: Path, *, resume: bool) -> None:
         progress.close()
     if not accelerator.is_main_process:
         return
-    if not ((out / "card.json").exists() and (out / "samples.png").exists()):
+    if not finished(out):
         progress.note("Scoring …")
-        finish(model, config, out, pictures, held_out, seconds)
+        finish(model, config, out, pictures, held_out, seconds, accelerator.num_processes)
     print(card_text(read_json(out / "card.json")))
     print(f"The checkpoint, its card and its pictures are in {out}; look at {out / 'samples.png'}")
-    print(f"Draw with it: ldm-edu generate {out}")
+    print(f"Draw with it: ldm-edu generate --model {out}")
+
+
+def finished(out: Path) -> bool:
+    """Whether a run has all that it leaves: weights, card, picture. The card is written last."""
+    return all((out / name).exists() for name in ("model.safetensors", "samples.png", "card.json"))
 
 
 def write_samples(out: Path, step: int, model: LatentDiffusion) -> None:
@@ -74,6 +86,7 @@ def finish(
     pictures: Pictures,
     held_out: Pictures,
     seconds: dict[str, float],
+    processes: int = 1,
 ) -> None:
     """Score a trained model; write its picture and, last, its card."""
     sampling = Sampling(steps=fitting_steps(50, model), seed=config.seed)
@@ -94,6 +107,7 @@ def finish(
             shlex.join(["ldm-edu", "train", "--out", str(out), *typed_options(config, TrainConfig())]),
             seconds,
             model.latent_mean.device,
+            processes,
         ),
         "scores": score(model, samples, labels, pictures, held_out),
     }
@@ -118,15 +132,18 @@ def load_both(config: TrainConfig) -> tuple[Pictures, Pictures]:
 
 
 def run_generate(
-    checkpoint: Path,
+    prompt: str,
+    checkpoint: str | Path,
     out: Path,
     *,
     count: int,
     label: str | None,
+    negative: str,
     steps: int,
     sampler: SamplerName,
     eta: float,
     guidance: float,
+    interval: tuple[int, ...] | None,
     seed: int,
     batch: int,
     scale: int,
@@ -140,16 +157,24 @@ def run_generate(
     one_file = bool(out.suffix) and not out.is_dir()
     if one_file and out.suffix.lower() != ".png":
         raise ValueError(f"--out {out}: pictures are written as .png, or as single files into a folder")
-    model = LatentDiffusion.load(checkpoint, pick_device(device))
+    if interval is not None and len(interval) != 2:
+        raise ValueError(f"--interval takes two times, LOW,HIGH, got {','.join(map(str, interval))}")
+    if prompt and Path(prompt).is_dir():
+        raise ValueError(f"{prompt} is a folder, not a prompt; draw with its checkpoint by --model {prompt}")
+    model = LatentDiffusion.load(find_model(checkpoint), pick_device(device))
     labels = pick_labels(label, count, model.config.classes)
+    prompts = pick_prompts(prompt, negative, count, model.config.text)
     step = sampler_bar(steps * -(-count // batch))
     pictures = model.generate(
         count,
         labels=labels,
+        prompts=prompts,
+        negative=negative,
         steps=steps,
         sampler=sampler,
         eta=eta,
-        guidance=guidance if labels is not None else 1.0,
+        guidance=guidance if labels is not None or prompts is not None else 1.0,
+        interval=interval,
         generator=seeded(seed, "generate"),
         batch=batch,
         after_step=lambda x, s: (step(), x)[1],
@@ -216,6 +241,28 @@ def pick_labels(label: str | None, count: int, classes: tuple[str, ...]) -> torc
     if label.isdecimal() and int(label) < len(classes):
         return torch.full((count,), int(label))
     raise ValueError(f"--label {label}: not a class of this checkpoint; it has {', '.join(classes)}")
+
+
+def pick_prompts(prompt: str, negative: str, count: int, text: TextConfig | None) -> list[str] | None:
+    """The prompt for each picture, or None without one; says on standard error what the model cannot read.
+
+    Raises:
+        ValueError: a prompt for a model without text, or a negative prompt alone.
+    """
+    if text is None:
+        if prompt or negative:
+            raise ValueError(f"{prompt or negative!r}: this checkpoint takes no text; leave the prompt out")
+        return None
+    if negative and not prompt:
+        raise ValueError("--negative leads away from something on the way to a prompt; give a prompt too")
+    for said in (prompt, negative):
+        unknown, cut = unread(said, text)
+        if unknown:
+            known = " ".join(text.words[:40]) + (" …" if len(text.words) > 40 else "")
+            print(f"Words that this model does not know: {' '.join(unknown)}. It knows: {known}", file=sys.stderr)
+        if cut:
+            print(f"Only {text.length} words are read; left out: {' '.join(cut)}", file=sys.stderr)
+    return [prompt] * count if prompt else None
 
 
 def _count(module: torch.nn.Module) -> int:

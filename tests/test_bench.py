@@ -345,3 +345,14 @@ def test_clock_of_the_cpu_counts_work_of_this_process_only():
     began = clock()
     time.sleep(0.05)
     assert clock() - began < 0.04
+
+
+def test_a_file_that_cannot_take_the_table_is_told_before_measuring(tmp_path, monkeypatch):
+    def measured(setting):
+        raise AssertionError("measured first")
+
+    monkeypatch.setitem(COMPARISONS, "import", measured)
+    (tmp_path / "page.md").write_text("no markers")
+    for name, message in (("page.md", "needs one line"), ("absent.md", "no such file")):
+        with pytest.raises(ValueError, match=message):
+            run_bench(["import"], write=tmp_path / name)

@@ -102,3 +102,9 @@ def test_the_picture_of_a_run_is_a_png(model, tmp_path):
     with Image.open(tmp_path / "samples.png") as image:
         image.load()
         assert image.format == "PNG"
+
+
+def test_a_card_names_the_processes_where_there_were_several():
+    one, two = (provenance("x", {}, torch.device("cpu"), n)["device"] for n in (1, 2))
+    assert "processes" not in one
+    assert two == f"{one}, processes: 2"

@@ -7,8 +7,12 @@ import pytest
 import torch
 from tiny import TINY, blobs, finished, options, picture_folder, python
 
+import ldm_edu
 from ldm_edu import run
 from ldm_edu.cli import explain, main
+from ldm_edu.data.pictures import Pictures
+from ldm_edu.nets.text import TextConfig
+from ldm_edu.pretrained import shipped_models
 from ldm_edu.train import train
 
 
@@ -48,7 +52,7 @@ def refused(capsys):
         (["--fit-steps", "0"], "fit: steps must be 1 or more, got 0"),
         (["--fit-batch", "2", "--fit-accumulate", "3"], "splits a batch of 2 into empty pieces"),
         (["--schedule", "straight", "--target", "eps"], "use --target v or x0"),
-        (["--size", "18"], "size 18 must be a multiple of"),
+        (["--size", "18"], "size must be a multiple of 4, the downsampling of the networks, got 18"),
         (["--unet-width", "7"], "unet: width is 7; expected an even number"),
         (["--precision", "fp16", "--device", "cpu"], "--precision fp16 needs a GPU"),
         (["--schedule", "warp"], "--schedule"),
@@ -63,7 +67,7 @@ def test_a_training_that_cannot_be_is_refused_and_leaves_nothing(refused, tmp_pa
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_a_gpu_that_is_not_there(refused, checkpoint, tmp_path):
-    for words in (["train", "--out", tmp_path / "x"], ["generate", checkpoint]):
+    for words in (["train", "--out", tmp_path / "x"], ["generate", "--model", checkpoint]):
         assert "no CUDA GPU is there; use --device auto or cpu" in refused(*words, "--device", "cuda")
 
 
@@ -76,7 +80,7 @@ def test_folders_that_are_no_picture_sets(refused, tmp_path, pictures):
         (folder / name).write_text("no picture")
     for folder, message in (
         (empty, "empty: holds no pictures"),
-        (small, "holds 5 pictures; 10 or more are needed"),
+        (small, "pictures there: 5; 10 or more are needed"),
         (text, "fake.png: cannot be read as a picture"),
         (notes, "notes.txt: cannot be read as a picture"),
     ):
@@ -115,22 +119,27 @@ def test_a_loss_that_is_no_number(refused, tmp_path, pictures, capsys):
         (["--batch", "0"], "--count, --scale and --batch must be 1 or more"),
         (["--device", "tpu"], "--device must be auto, cpu or cuda, got 'tpu'"),
         (["--out", "x.jpg"], "pictures are written as .png"),
+        (["a red circle"], "'a red circle': this checkpoint takes no text; leave the prompt out"),
+        (["--negative", "blue"], "'blue': this checkpoint takes no text"),
+        (["--interval", "5"], "--interval takes two times, LOW,HIGH, got 5"),
+        (["--interval", "low"], "'low' is not a list of whole numbers"),
+        (["--interval", "9,5", "--guidance", "3", "--steps", "3"], "low ≤ high, got (9, 5)"),
     ],
 )
 def test_pictures_that_cannot_be_drawn(refused, checkpoint, tmp_path, monkeypatch, words, message):
     monkeypatch.chdir(tmp_path)
-    assert message in refused("generate", checkpoint, "--device", "cpu", *words)
+    assert message in refused("generate", "--model", checkpoint, "--device", "cpu", *words)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_checkpoints_that_are_none(refused, checkpoint, tmp_path):
     assert "no such folder" in refused("info", tmp_path / "absent")
     assert "holds neither a card nor a run" in refused("info", tmp_path)
-    assert "config.json: no such file" in refused("generate", tmp_path)
+    assert "config.json: no such file" in refused("generate", "--model", tmp_path)
     broken = tmp_path / "broken"
     shutil.copytree(checkpoint, broken)
     (broken / "model.safetensors").write_bytes(b"\x80\x04pickle")
-    assert "model.safetensors: damaged" in refused("generate", broken, "--device", "cpu")
+    assert "model.safetensors: damaged" in refused("generate", "--model", broken, "--device", "cpu")
     (broken / "diffusion.state").write_bytes(b"")
     assert "diffusion.state: damaged" in refused("info", broken)
     assert "diffusion.state: damaged" in refused("train", "--out", broken)
@@ -149,7 +158,7 @@ def test_info_on_an_unfinished_run(checkpoint, capsys):
 
 
 def test_drawing_writes_a_grid_or_single_files(checkpoint, tmp_path, capsys):
-    common = ["generate", str(checkpoint), "--device", "cpu", "--steps", "3", "--count", "3"]
+    common = ["generate", "--model", str(checkpoint), "--device", "cpu", "--steps", "3", "--count", "3"]
     assert main([*common, "--out", str(tmp_path / "grid.png")]) == 0
     out, err = capsys.readouterr()
     assert out == f"3 pictures written to {tmp_path / 'grid.png'}\n"
@@ -170,13 +179,62 @@ def test_debug_shows_where_wherever_it_stands(tmp_path, place):
         main(words)
 
 
+def test_a_folder_given_as_the_prompt_is_told_apart(refused, checkpoint):
+    assert f"is a folder, not a prompt; draw with its checkpoint by --model {checkpoint}" in refused(
+        "generate", checkpoint
+    )
+
+
+def test_a_model_that_is_nowhere_is_said(refused):
+    assert "zebra: no such folder, and no shipped model of that name; shipped are:" in refused("info", "zebra")
+    assert "zebra: no such folder" in refused("generate", "--model", "zebra")
+
+
+def test_words_that_the_model_cannot_read_are_said(tmp_path, capsys):
+    config = dataclasses.replace(TINY, text=TextConfig(length=4, width=8, depth=1, heads=2), save_every=100)
+    pictures = Pictures(blobs().pixels, captions=("a bright square",) * 24)
+    train(config, pictures, tmp_path / "run")
+    words = ["generate", "--model", str(tmp_path / "run"), "--device", "cpu", "--steps", "3", "--count", "2"]
+    for name, prompt in (("plain", []), ("square", ["a bright square"]), ("zebra", ["a striped zebra, bright bright"])):
+        assert main([*words, *prompt, "--guidance", "3", "--out", str(tmp_path / f"{name}.png")]) == 0
+    said = capsys.readouterr().err
+    assert "Words that this model does not know: striped zebra ,. It knows: a bright square" in said
+    assert "Only 4 words are read; left out: bright bright" in said
+    assert len({(tmp_path / f"{name}.png").read_bytes() for name in ("plain", "square", "zebra")}) == 3
+    assert main([*words, "--negative", "square"]) == 2
+    assert "give a prompt too" in capsys.readouterr().err
+
+
 def test_ctrl_c_says_how_to_go_on(monkeypatch, capsys):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(run, "run_training", interrupted)
     assert main(["train", "--out", "x"]) == 130
-    assert capsys.readouterr().err.strip() == "ldm-edu: stopped; a training goes on from its last save with --resume"
+    assert capsys.readouterr().err.strip() == "ldm-edu: stopped; it goes on from its last save with --resume"
+
+
+def test_ctrl_c_elsewhere_promises_nothing(monkeypatch, capsys):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "run_generate", interrupted)
+    assert main(["generate", "x"]) == 130
+    assert capsys.readouterr().err.strip() == "ldm-edu: stopped"
+
+
+def test_the_version_is_shown(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"ldm_edu {ldm_edu.__version__}\n"
+
+
+def test_help_shows_long_options_whole_in_a_narrow_terminal(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["train", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    for name in ("--autoencoder-middle-attention / --no-autoencoder-middle-attention", "--fit-learning-rate <float>"):
+        assert name in shown
 
 
 def test_no_command_shows_the_help(capsys):
@@ -203,6 +261,8 @@ def test_errors_are_explained(error, message):
     assert message in explain(error)
 
 
+SHIPPED = ", ".join(shipped_models()) or "none yet"
+NOWHERE = f"ldm-edu: absent: no such folder, and no shipped model of that name; shipped are: {SHIPPED}\n"
 HIDDEN = "import sys; sys.modules['sklearn'] = None; from ldm_edu.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
@@ -216,8 +276,8 @@ def test_a_package_that_is_missing_is_one_line(tmp_path):
 @pytest.mark.slow
 def test_the_module_is_the_command():
     code, out, err = finished(python("-m", "ldm_edu", "info", "absent"))
-    assert (code, out, err) == (2, "", "ldm-edu: absent: no such folder\n")
+    assert (code, out, err) == (2, "", NOWHERE)
     code, out, err = finished(python("-m", "ldm_edu", "--debug", "info", "absent"))
     assert code == 1
     assert "Traceback" in err
-    assert "CheckpointError: absent: no such folder" in err
+    assert f"ValueError: {NOWHERE[9:]}" in err

@@ -43,6 +43,11 @@ def saved(tmp_path):
     return tmp_path / "x"
 
 
+def test_a_state_of_another_version_is_said_to_be_one(saved):
+    with pytest.raises(CheckpointError, match="saved by another version of ldm_edu; train anew into another folder"):
+        restore_state(saved, parts(), IDENTITY | {"processes": 1})
+
+
 def test_another_training_is_refused_by_name(saved):
     with pytest.raises(CheckpointError, match=r"other settings: seed was 0, now 7$"):
         restore_state(saved, parts(), IDENTITY | {"seed": 7})

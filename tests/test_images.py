@@ -158,7 +158,7 @@ def test_folders_that_are_no_sets_are_refused(tmp_path):
 
 def test_a_set_that_is_not_there_says_what_to_do(tmp_path):
     for load in (mnist, fashion_mnist):
-        with pytest.raises(ValueError, match=r"not found or not whole under .* --download, or point --root"):
+        with pytest.raises(ValueError, match=r"not found or not whole under .* --download .*, or point --root"):
             load(root=tmp_path)
     assert not list(tmp_path.rglob("*.gz"))
 
@@ -200,3 +200,10 @@ def test_a_set_that_was_cut_short_is_refused(root):
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ValueError, match="mnist: not found or not whole"):
         mnist(root=root, train=False)
+
+
+def test_a_folder_inside_a_class_is_named(tmp_path):
+    picture_folder(tmp_path / "a", 3)
+    picture_folder(tmp_path / "b" / "deeper", 3)
+    with pytest.raises(ValueError, match=r"deeper: a folder inside a class; put pictures only into .*b$"):
+        folder(tmp_path, 8)

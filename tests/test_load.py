@@ -29,7 +29,7 @@ def test_a_folder_keeps_every_tenth_picture_for_itself(tmp_path):
 
 
 def test_a_folder_too_small_to_keep_any_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="holds 9 pictures; 10 or more are needed"):
+    with pytest.raises(ValueError, match="pictures there: 9; 10 or more are needed"):
         load_pictures(str(picture_folder(tmp_path, 9)), 8)
 
 

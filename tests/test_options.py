@@ -79,7 +79,8 @@ def test_help_shows_every_option_and_its_default(capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--unet-multipliers", "1,a"], "--unet-multipliers"),
+        (["--unet-multipliers", "1,a"], "'1,a' is not a list of whole numbers such as 1,2,4, nor none"),
+        (["--unet-multipliers", "(1,"], "--unet-multipliers"),
         (["--unet-heads", "many"], "--unet-heads"),
         (["--precision", "int4"], "--precision"),
         (["--size", "big"], "--size"),

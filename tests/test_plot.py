@@ -39,3 +39,13 @@ def test_a_figure_of_rows_is_a_png(tmp_path):
         image.load()
         assert image.format == "PNG"
         assert image.width == 1500
+
+
+def test_few_pictures_keep_their_size_beside_many(tmp_path):
+    save_rows({"two": torch.zeros(2, 1, 8, 8), "forty": torch.zeros(40, 1, 8, 8)}, tmp_path / "rows.png", columns=20)
+    save_rows({"forty": torch.zeros(40, 1, 8, 8)}, tmp_path / "one.png", columns=20)
+    (wide, tall), (width, one) = (
+        Image.open(io.BytesIO((tmp_path / n).read_bytes())).size for n in ("rows.png", "one.png")
+    )
+    assert wide == width
+    assert tall < 2 * one

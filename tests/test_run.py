@@ -11,6 +11,7 @@ import pytest
 import torch
 from tiny import TINY, assert_same, finished, options, picture_folder, python, weights
 
+from ldm_edu.card import card_text
 from ldm_edu.checkpoint import read_about, read_json
 from ldm_edu.cli import main
 from ldm_edu.latent import LatentDiffusion
@@ -50,7 +51,7 @@ def whole(words, tmp_path_factory):
 def test_a_run_says_where_it_stands_and_where_things_are(whole, words):
     said, err = ((whole.parent / name).read_text() for name in ("out.txt", "err.txt"))
     assert f"The checkpoint, its card and its pictures are in {whole}; look at {whole / 'samples.png'}" in said
-    assert f"ldm-edu generate {whole}" in said
+    assert f"ldm-edu generate --model {whole}" in said
     lines = err.splitlines()
     assert lines[0].startswith("autoencoder: step 1 of 60, loss ")
     assert any(line.startswith("diffusion: step 60 of 60") for line in lines)
@@ -167,7 +168,7 @@ def test_ctrl_c_stops_with_a_sentence_and_loses_nothing_saved(words, tmp_path):
     process.send_signal(signal.SIGINT)
     code, said, err = finished(process)
     assert (code, said) == (130, "")
-    assert err.splitlines()[-1] == "ldm-edu: stopped; a training goes on from its last save with --resume"
+    assert err.splitlines()[-1] == "ldm-edu: stopped; it goes on from its last save with --resume"
     assert "Traceback" not in err
     assert read_about(out / "autoencoder.state")["step"] >= 20
     assert not list(out.rglob(".*"))
@@ -244,13 +245,25 @@ def test_two_processes_that_are_refused_end_both(one_process, words):
 
 @pytest.mark.slow
 def test_odd_requests_of_generate_and_info(whole, tmp_path, capsys):
-    assert main(["generate", str(whole), "--count", "1", "--steps", "2", "--guidance", "nan"]) == 2
+    assert main(["generate", "--model", str(whole), "--count", "1", "--steps", "2", "--guidance", "nan"]) == 2
     assert "--guidance must be a number, got nan" in capsys.readouterr().err
     folder = tmp_path / "v0.1"
     folder.mkdir()
-    assert main(["generate", str(whole), "--count", "1", "--steps", "2", "--out", str(folder)]) == 0
+    assert main(["generate", "--model", str(whole), "--count", "1", "--steps", "2", "--out", str(folder)]) == 0
     assert len(list(folder.iterdir())) == 1
     assert main(["info", str(whole), "--write", str(tmp_path / "absent.md")]) == 2
     assert "absent.md: no such file" in capsys.readouterr().err
-    assert main(["generate", str(tmp_path / "absent")]) == 2
+    assert main(["generate", "--model", str(tmp_path / "absent")]) == 2
     assert "absent: no such folder" in capsys.readouterr().err
+
+
+def test_a_finished_run_needs_its_states_no_more(whole, words, tmp_path):
+    out = shutil.copytree(whole, tmp_path / "run")
+    for state in out.glob("*.state"):
+        state.unlink()
+    before = weights(out)
+    code, said, err = finished(python("-m", "ldm_edu", "train", "--resume", "--out", out, *words))
+    assert (code, err) == (0, "")
+    assert "This run is finished" in said
+    assert card_text(read_json(out / "card.json")) in said
+    assert_same(weights(out), before)

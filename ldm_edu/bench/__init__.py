@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from ldm_edu.readme import write_block
+from ldm_edu.readme import around_block, write_block
 
 
 def run_bench(
@@ -51,10 +51,12 @@ def run_bench(
         raise ValueError(f"unknown comparison {', '.join(unknown)}; there are {', '.join(known)}")
     if not seconds > 0 or threads < 1:
         raise ValueError(f"--seconds must be positive and --threads 1 or more, got {seconds} and {threads}")
+    if write is not None:
+        around_block(write, "bench")  # a file that cannot take the table is told before an hour of measuring
     where = pick_device(device)
     about = {
         "device": torch.cuda.get_device_name() if where == "cuda" else platform.processor() or platform.machine(),
-        "cost": "wall seconds of the GPU" if where == "cuda" else f"CPU seconds of the process, {threads} thread(s)",
+        "cost": "wall seconds of the GPU" if where == "cuda" else f"CPU seconds of the process, threads: {threads}",
         "torch": torch.__version__,
         "diffusers": need_diffusers(),
     }

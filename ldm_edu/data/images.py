@@ -72,6 +72,8 @@ def folder(path: str | Path, size: int, channels: int = 3) -> Pictures:
         inside = [_entries(c) for c in classes]
         if not all(inside):
             raise ValueError(f"{classes[inside.index([])]}: holds no pictures; every sub-folder is a class")
+        if deeper := [p for entries in inside for p in entries if p.is_dir()]:
+            raise ValueError(f"{deeper[0]}: a folder inside a class; put pictures only into {deeper[0].parent}")
         files = [p for entries in inside for p in entries]
         labels = torch.tensor([k for k, entries in enumerate(inside) for _ in entries])
     if not files:
@@ -125,8 +127,8 @@ def _torchvision(load: Callable, name: str, size: int, root: str | Path) -> Pict
     except (RuntimeError, OSError, EOFError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
-            f"{name}: not found or not whole under {root} ({reason}); "
-            "allow its download with --download, or point --root at a folder that has it"
+            f"{name}: not found or not whole under {root} ({reason}); allow its download with --download "
+            "(it also unpacks .gz files that are there), or point --root at a folder that has it"
         ) from None
     if hasattr(data, "data"):  # MNIST and CIFAR-10 hold arrays of one size
         pixels = torch.as_tensor(data.data)

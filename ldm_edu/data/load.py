@@ -96,7 +96,7 @@ def scenes(size: int = 64, *, train: bool = True, count: int = 20_000, unsaid: f
 
 def _part(pictures: Pictures, train: bool, where: str) -> Pictures:
     if len(pictures) < 10:
-        raise ValueError(f"{where}: holds {len(pictures)} pictures; 10 or more are needed, as every tenth is held out")
+        raise ValueError(f"{where}: pictures there: {len(pictures)}; 10 or more are needed, as every tenth is held out")
     held_out = torch.arange(len(pictures)) % 10 == 9
     return _pick(pictures, (~held_out if train else held_out).nonzero()[:, 0])
 

@@ -101,6 +101,11 @@ class UNetConfig:
         """Channels of each level."""
         return tuple(self.width * m for m in self.multipliers)
 
+    @property
+    def factor(self) -> int:
+        """Pixels along each side that one pixel at the bottom stands for."""
+        return self.stem * 2 ** (len(self.multipliers) - 1)
+
 
 class UNet(nn.Module):
     """The network ε_θ(x_t, t, cond) of a given size; the output means what it was trained for: ε, x_0 or v.
