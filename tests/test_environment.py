@@ -8,7 +8,7 @@ import yaml
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
-CONDA_NAMES = {"torch": "pytorch"}
+CONDA_NAMES = {"torch": "pytorch", "playwright": "playwright-python"}
 WANTED = {"pytorch", "torchvision", "matplotlib", "jupyterlab", "ipywidgets", "nbval", "numpy", "tqdm"}
 
 
