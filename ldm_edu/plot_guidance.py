@@ -26,7 +26,7 @@ def picture_table(rows: dict[str, Tensor], columns: Sequence[str], width: float 
             raise ValueError(f"row {name!r} has {len(pictures)} pictures for {len(columns)} headings")
     headings = [fill(heading, line) for heading in columns]
     lines = max(heading.count("\n") + 1 for heading in headings)
-    height = (width - 1.1) / len(columns) * len(rows) + 0.19 * lines
+    height = (width - 1.1) / len(columns) * len(rows) + 0.23 * lines
     _, axes = plt.subplots(len(rows), len(columns), figsize=(width, height), squeeze=False)
     for axes_of_row, (name, pictures) in zip(axes, rows.items(), strict=True):
         for ax, picture in zip(axes_of_row, pictures, strict=True):
