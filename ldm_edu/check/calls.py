@@ -115,8 +115,6 @@ def number(answer: Any, name: str) -> float:
     """
     if isinstance(answer, Tensor) and answer.numel() == 1:
         answer = answer.item()
-    if answer is Ellipsis:
-        raise Unwritten("not written yet")
     if isinstance(answer, bool) or not isinstance(answer, int | float) or not math.isfinite(answer):
         raise Mistake(f"{name} must be a finite number, got {str(answer)[:60]}")
     return float(answer)

@@ -87,7 +87,9 @@ def encode(value: Any, functions: list[Callable]) -> Any:
     if callable(value):
         functions.append(value)
         return {"function": len(functions) - 1}
-    raise ValueError(f"a {type(value).__name__} does not travel; numbers, tensors, lists and functions do")
+    raise ValueError(
+        f"a value of type {type(value).__name__} does not travel; numbers, tensors, lists and functions do"
+    )
 
 
 def decode(data: Any, function: Callable[[int], Callable]) -> Any:

@@ -1,0 +1,5 @@
+"""The answers of all notebooks, by the notebook's number."""
+
+from answers import nb01, nb02, nb03
+
+ANSWERS = {"01": nb01.ANSWERS, "02": nb02.ANSWERS, "03": nb03.ANSWERS}
