@@ -1,4 +1,4 @@
-"""The command line: ldm-edu train, generate, info, bench.
+"""The command line: ldm-edu train, generate, info, bench, check, progress.
 
 Errors that a user can mend are one line on standard error and exit code 2; --debug shows the traceback.
 """
@@ -114,6 +114,20 @@ def info(
 
 
 @app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="the folder of a finished training")],
+    out: Annotated[Path, typer.Argument(help="a new folder")],
+) -> None:
+    """Write a model to share, in half precision.
+
+    Its scores are measured anew, as it is stored.
+    """
+    from ldm_edu.run import export as run_export
+
+    run_export(run, out)
+
+
+@app.command()
 def bench(
     what: Annotated[
         Optional[list[str]],  # noqa: UP045
@@ -137,6 +151,27 @@ def bench(
     from ldm_edu.bench import run_bench
 
     run_bench(what or [], seconds=seconds, threads=threads, device=device, as_json=json, write=write)
+
+
+@app.command()
+def check(
+    notebooks: Annotated[list[Path], typer.Argument(help="notebooks of exercises, as exercises/03_*.ipynb")],
+    json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
+) -> None:
+    """Grade notebooks of exercises: points, what is wrong, and a hint. Their code runs in a process of its own."""
+    from ldm_edu.grading.table import check_text
+
+    typer.echo(check_text(notebooks, as_json=json), nl=False)
+
+
+@app.command()
+def progress(
+    folder: Annotated[Path, typer.Argument(help="the folder of your exercises")] = Path("exercises"),
+) -> None:
+    """Show where you stand in the exercises, and which comes next."""
+    from ldm_edu.grading.table import progress_text
+
+    typer.echo(progress_text(folder), nl=False)
 
 
 def main(arguments: list[str] | None = None) -> int:

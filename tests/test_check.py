@@ -148,6 +148,11 @@ def test_an_error_is_told_with_what_was_given(number, exercise):
 
 
 @each_exercise
+def test_what_is_no_function_is_told(number, exercise):
+    assert f"{exercise.name} is no function, but 3" in said(exercise, *[print] * (len(exercise.answers) - 1), 3)
+
+
+@each_exercise
 def test_hints_come_in_steps_and_then_end(number, exercise):
     assert len(exercise.hints) >= 2
     for step in range(1, len(exercise.hints)):

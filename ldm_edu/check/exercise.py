@@ -72,10 +72,17 @@ class Exercise:
         if len(answers) != len(self.answers):
             raise ValueError(f"check.{self.name} takes {', '.join(self.answers)}; got {len(answers)} answers")
         try:
-            self.trial(*(Watched(a, self.may_use) if callable(a) else a for a in answers))
+            self.judge(*(Watched(a, self.may_use) if callable(a) else a for a in answers))
         except Mistake as mistake:
             raise Mistake(f"{mistake}\nFor help: check.{self.name}.hint(1)") from None
         return Words(f"{self.name}: right, {_points(self.points)}")
+
+    def judge(self, *answers: Any) -> None:
+        """Raise the Mistake in answers that are called here or elsewhere; calls are watched by who hands them in."""
+        for name, answer in zip(self.answers, answers, strict=True):
+            if not callable(answer):
+                raise Mistake(f"{name} is no function, but {str(answer)[:40]}")
+        self.trial(*answers)
 
     def hint(self, step: int = 1) -> Words:
         """The hint of this number, 1 being the smallest.

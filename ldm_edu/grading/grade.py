@@ -142,7 +142,7 @@ class _Sheet:
                 student = self.ready(before)
                 start = time.monotonic()
                 answers = [student.get(answer, exercise.may_use) for answer in exercise.answers]
-                exercise.trial(*answers)
+                exercise.judge(*answers)
             except Unwritten:
                 said = UNWRITTEN
             except Failed as failed:  # a name that is not there: why?

@@ -31,11 +31,13 @@ def read_cells(path: str | Path) -> list[Cell]:
     """The code cells of a notebook on disk.
 
     Raises:
-        ValueError: it is no notebook.
+        ValueError: it is not there, or no notebook.
     """
     try:
         notebook = json.loads(Path(path).read_text("utf-8"))
         return [code_cell(cell) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror or error}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: no Jupyter notebook ({type(error).__name__}: {error})") from None
 
