@@ -9,7 +9,7 @@ RUN := runs/demo
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lab notebooks lint format clean
+.PHONY: help demo test quick lab notebooks exercises lint format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ lab: $(VENV)/.lab  ## open the notebooks in JupyterLab
 
 notebooks: $(VENV)/.dev  ## run every notebook and store its outputs and measured cost
 	$(ONE_THREAD) $(BIN)/python notebooks/build.py
+
+exercises: $(VENV)/.dev  ## make the learners' exercises from solutions/
+	$(BIN)/python solutions/make.py
 
 lint: $(VENV)/.dev  ## check style
 	$(BIN)/ruff check .
