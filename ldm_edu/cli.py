@@ -89,7 +89,7 @@ def generate(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
 ) -> None:
     """Draw pictures with a checkpoint."""
-    from ldm_edu.run import run_generate
+    from ldm_edu.run_generate import run_generate
 
     run_generate(
         prompt, model, out, count=count, label=label, negative=negative, steps=steps, sampler=sampler, eta=eta,

@@ -172,19 +172,25 @@ class LatentDiffusion(nn.Module):
             pictures.append(self.decode(x.to(dtype)).float().clamp(-1, 1))
         return torch.cat(pictures)
 
-    def save(self, folder: str | Path) -> None:
-        """Write config.json and model.safetensors, each whole or not at all."""
+    def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
+        """Write config.json and model.safetensors, each whole or not at all; see `save_weights`."""
         self.save_config(folder)
-        self.save_weights(folder)
+        self.save_weights(folder, dtype)
 
     def save_config(self, folder: str | Path) -> None:
         """Write config.json: what the model is, without its weights."""
         write_json(Path(folder) / "config.json", {"format": FORMAT, "model": asdict(self.config)})
 
-    def save_weights(self, folder: str | Path) -> None:
-        """Write model.safetensors: all weights, the latents' statistics and the schedule."""
+    def save_weights(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
+        """Write model.safetensors: all weights, the latents' statistics and the schedule.
+
+        Args:
+            dtype: of the stored weights, such as torch.float16 for half the size; None keeps theirs. The schedule
+                stays in float64, and `load` gives float32 in any case.
+        """
+        weights = {k: v.to(dtype or v.dtype) for k, v in self.state_dict().items()}
         schedule = {"schedule.signal": self.schedule.signal, "schedule.noise": self.schedule.noise}
-        write_tensors(Path(folder) / "model.safetensors", self.state_dict() | schedule)
+        write_tensors(Path(folder) / "model.safetensors", weights | schedule)
 
     @classmethod
     def load(cls, folder: str | Path, device: torch.device | str = "cpu") -> LatentDiffusion:

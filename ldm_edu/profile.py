@@ -1,4 +1,4 @@
-"""How much work a notebook does: a minute on a CPU, or a real training on a GPU. Used from notebook 04 on."""
+"""Where to compute, and how much work a notebook does: a minute on a CPU, or a real training on a GPU."""
 
 from __future__ import annotations
 
@@ -26,3 +26,12 @@ def profile() -> Profile:
 def device() -> torch.device:
     """Where a notebook computes: the GPU if there is one, in either profile."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def pick_device(name: str) -> str:
+    """The device that a name stands for."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"--device must be auto, cpu or cuda, got {name!r}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda was asked for, but no CUDA GPU is there; use --device auto or cpu")
+    return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"

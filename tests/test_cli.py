@@ -8,7 +8,7 @@ import torch
 from tiny import TINY, blobs, finished, options, picture_folder, python
 
 import ldm_edu
-from ldm_edu import run
+from ldm_edu import run, run_generate
 from ldm_edu.cli import explain, main
 from ldm_edu.data.pictures import Pictures
 from ldm_edu.nets.text import TextConfig
@@ -218,7 +218,7 @@ def test_ctrl_c_elsewhere_promises_nothing(monkeypatch, capsys):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run, "run_generate", interrupted)
+    monkeypatch.setattr(run_generate, "run_generate", interrupted)
     assert main(["generate", "x"]) == 130
     assert capsys.readouterr().err.strip() == "ldm-edu: stopped"
 

@@ -267,3 +267,23 @@ def test_a_finished_run_needs_its_states_no_more(whole, words, tmp_path):
     assert "This run is finished" in said
     assert card_text(read_json(out / "card.json")) in said
     assert_same(weights(out), before)
+
+
+def test_an_exported_model_is_half_as_large_and_scored_as_stored(whole, tmp_path, capsys):
+    out = tmp_path / "small"
+    assert main(["export", str(whole), str(out)]) == 0
+    assert sorted(p.name for p in out.iterdir()) == [
+        "CARD.md", "card.json", "config.json", "model.safetensors", "samples.png",
+    ]  # fmt: skip
+    assert {t.dtype for n, t in weights(out).items() if not n.startswith("schedule.")} == {torch.float16}
+    card, before = read_json(out / "card.json"), read_json(whole / "card.json")
+    assert (card["weights"], before["weights"]) == ("float16", "float32")
+    assert card["provenance"] == before["provenance"]
+    assert card["scores"].keys() == before["scores"].keys()
+    model = LatentDiffusion.load(out)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert capsys.readouterr().out == (out / "CARD.md").read_text() + "\n"
+    assert main(["export", str(whole), str(out)]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert main(["export", str(out), str(tmp_path / "again")]) == 2
+    assert "holds no finished run" in capsys.readouterr().err

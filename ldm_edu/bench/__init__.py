@@ -43,7 +43,7 @@ def run_bench(
     from ldm_edu.bench.comparisons import COMPARISONS, Setting
     from ldm_edu.bench.quality import quality
     from ldm_edu.bench.theirs import need_diffusers
-    from ldm_edu.run import pick_device
+    from ldm_edu.profile import pick_device
 
     known = COMPARISONS | {"quality": quality}
     unknown = [name for name in what if name not in known]

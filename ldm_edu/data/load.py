@@ -18,6 +18,15 @@ TORCHVISION = {
 }
 
 
+CREDITS = {
+    "digits": "The test part of Alpaydin and Kaynak's Optical Recognition of Handwritten Digits (UCI), CC BY 4.0.",
+    "shapes": "Made by ldm_edu.",
+    "scenes": "Made by ldm_edu.",
+    "fashion_mnist": "Fashion-MNIST, Zalando SE, MIT licence.",
+}
+"""Whose pictures a set holds, and under which licence they may be used, where we know it."""
+
+
 def load_pictures(
     name: str,
     size: int,
