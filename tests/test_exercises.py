@@ -83,6 +83,22 @@ def test_points_headings_and_checks_are_the_packages(source):
 
 
 @each_source
+def test_every_check_cell_says_right_in_a_notebook(source):
+    """As Jupyter runs them, one after the other in one namespace."""
+    names, said = {"__name__": "__main__"}, []
+    for cell in read(source).cells:
+        if cell.cell_type == "code" and "setup" not in cell.metadata.get("tags", []):
+            if grading(cell).get("grade_id", "").startswith("check-"):
+                said.append(eval(cell.source, names))
+            else:
+                exec(cell.source, names)
+        elif cell.cell_type == "code":
+            exec(cell.source.splitlines()[-1], names)  # the import of the checks
+    tasks = exercises(checks_for(source)).values()
+    assert said == [f"{task.name}: right, {task.points} points" for task in tasks]
+
+
+@each_source
 def test_no_answer_is_left_in_an_exercise(source):
     text = (make.RELEASE / source.name).read_text("utf-8")
     assert "SOLUTION" not in text

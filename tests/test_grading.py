@@ -10,6 +10,7 @@ import torch
 
 from ldm_edu.check import nb01
 from ldm_edu.check.calls import Mistake
+from ldm_edu.cli import main
 from ldm_edu.grading import wire
 from ldm_edu.grading.autograde import mark_cells
 from ldm_edu.grading.grade import grade, grade_cells
@@ -21,7 +22,8 @@ from ldm_edu.schedule import linear
 ROOT = Path(__file__).parents[1]
 SOLUTIONS = sorted((ROOT / "solutions").glob("[0-9][0-9]_*.ipynb"))
 each_solution = pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem)
-QUICK = Limits(cell_seconds=3, call_seconds=3, notebook_seconds=60, memory_gib=1)
+QUICK = Limits(cell_seconds=30, call_seconds=30, notebook_seconds=200, memory_gib=0.5)
+SHORT = Limits(cell_seconds=2, call_seconds=2, notebook_seconds=200, memory_gib=0.5)
 SETUP = Cell("import math\nimport torch\nfrom ldm_edu.check import nb01 as check", "")
 GOOD = """
 def to_exploding(x_t, alpha_bar_t):
@@ -79,8 +81,8 @@ TRICKS = {
     ),
     "exits when called": ("def jump(**case):\n    raise SystemExit", r"stopped with SystemExit"),
     "crashes": ("import os\nos.abort()", r"it ended its process \(signal 6\)"),
-    "loops": ("while True:\n    pass", r"cell 2: a cell took longer than 3 s"),
-    "loops when called": ("def jump(**case):\n    while True:\n        pass", r"jump took longer than 3 s"),
+    "loops": ("while True:\n    pass", r"cell 2: a cell took longer than 2 s"),
+    "loops when called": ("def jump(**case):\n    while True:\n        pass", r"jump took longer than 2 s"),
     "catches all and loops": (
         "while True:\n    try:\n        while True: pass\n    except BaseException: pass",
         r"cell 2: a cell took longer",
@@ -157,7 +159,7 @@ TRICKS = {
 @pytest.mark.parametrize("trick", TRICKS)
 def test_a_trick_gets_no_points_is_told_and_costs_no_other_exercise(trick):
     source, message = TRICKS[trick]
-    found = marks(source)
+    found = marks(source, limits=SHORT if "loops" in trick else QUICK)
     assert found["jump"].points == 0
     assert re.search(message, found["jump"].said), found["jump"].said
     assert found["jump"].hint == nb01.jump.hints[0]
@@ -304,6 +306,15 @@ def test_progress_and_table_of_a_notebook_begun(tmp_path):
     assert (marks["notebook"], marks["points"], marks["of"]) == ("01_forward_process", 3, 16)
     assert marks["marks"][0]["exercise"] == "jump"
     assert marks["marks"][0]["said"] == ""
+
+
+def test_the_commands_say_what_is_wrong_in_one_line(tmp_path, capsys):
+    assert main(["progress", str(ROOT / "exercises")]) == 0
+    assert capsys.readouterr().out == progress_text(ROOT / "exercises")
+    assert main(["check", str(tmp_path / "01_x.ipynb")]) == 2
+    assert re.fullmatch(r"ldm-edu: \S+01_x\.ipynb: No such file or directory\n", capsys.readouterr().err)
+    assert main(["progress", str(tmp_path)]) == 2
+    assert "give the folder of your exercises" in capsys.readouterr().err
 
 
 def test_a_note_about_the_grading_is_shown():

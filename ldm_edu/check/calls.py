@@ -75,7 +75,7 @@ class Watched:
         finally:
             sys.setprofile(before)
         if borrowed:
-            raise Mistake(f"your answer calls the package ({borrowed[0]}): write the computation itself")
+            raise Mistake(f"Your answer calls the package ({borrowed[0]}): write the computation itself")
         return result
 
 
@@ -95,15 +95,15 @@ def attempt(answer: Callable, case: dict[str, Any]) -> Any:
         raise Unwritten("not written yet") from None
     except Exception as error:
         what = " ".join(str(error).split())[:300]
-        raise Mistake(f"your function stopped with {type(error).__name__}: {what} (given {describe(case)})") from None
+        raise Mistake(f"Your function stopped with {type(error).__name__}: {what} (given {describe(case)})") from None
     for name, value in case.items():
         if isinstance(value, Tensor) and not torch.equal(value, copies[name]):
             raise Mistake(
-                f"your function changes its argument {name} in place, by up to "
+                f"Your function changes its argument {name} in place, by up to "
                 f"{_most(copies[name], value):.4g}: the caller still needs it"
             )
     if result is None:
-        raise Mistake("your function returns None: is its return missing?")
+        raise Mistake("Your function returns None: is its return missing?")
     return result
 
 

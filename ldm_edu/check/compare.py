@@ -87,7 +87,7 @@ def tidy(value: Any, parts: Sequence[str]) -> Tensor | tuple[Tensor, ...]:
         return _tensor(value, parts[0])
     if not isinstance(value, tuple | list) or len(value) != len(parts):
         held = f"{len(value)} things" if isinstance(value, tuple | list) else f"one {type(value).__name__}"
-        raise Mistake(f"return {len(parts)} things, {' and '.join(parts)}; your function returns {held}")
+        raise Mistake(f"Return {len(parts)} things, {' and '.join(parts)}; your function returns {held}")
     return tuple(_tensor(one, name) for one, name in zip(value, parts, strict=True))
 
 

@@ -117,6 +117,8 @@ class _Sheet:
 
     def ready(self, before: int) -> Student:
         """A process in which all cells before this one have run."""
+        if self.student is not None and not self.student.alive:  # it went on its own, after its last answer
+            self.close()
         while self.student is None:
             self.student = Student(self.limits)
             if self.student.note and self.student.note not in self.notes:

@@ -73,6 +73,11 @@ class Student:
     def __exit__(self, *error: object) -> None:
         self.close()
 
+    @property
+    def alive(self) -> bool:
+        """Whether the process is still there."""
+        return self.process.poll() is None
+
     def run(self, source: str, number: int) -> None:
         """Run a cell. Raises Failed where it raised an error."""
         self._ask({"cell": source, "number": number}, self.limits.cell_seconds, "a cell")
@@ -83,7 +88,7 @@ class Student:
 
     def close(self) -> None:
         """End the process, and all that it started."""
-        if self.process.poll() is None:
+        if self.alive:
             self.process.kill()
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
@@ -104,7 +109,7 @@ class Student:
             except Failed as failed:
                 if str(failed).startswith("NotImplementedError"):
                     raise NotImplementedError from None
-                raise Mistake(f"your function stopped with {failed}") from None
+                raise Mistake(f"Your function stopped with {failed}") from None
             for key, value in after.items():  # as if it had been called here, a tensor may have changed
                 if isinstance(value, Tensor) and value.shape == case[key].shape and value.dtype == case[key].dtype:
                     case[key].copy_(value)
@@ -153,7 +158,7 @@ class Student:
         self._send(answer)
 
     def _send(self, message: dict) -> None:
-        if self.process.poll() is not None:
+        if not self.alive:
             raise Ended("the notebook's process has ended")
         try:
             send(self.process.stdin, message)

@@ -198,7 +198,7 @@ ANSWERS = {
                 ),
             ),
             ("hold √α, not α", weigh_with(of=lambda b1, b2: ((1 - b1) / b1, (1 - b2) / b2))),
-            ("return 3 things", lambda beta_1, beta_2: weigh_by_equation(beta_2, beta_1)[:2]),
+            ("Return 3 things", lambda beta_1, beta_2: weigh_by_equation(beta_2, beta_1)[:2]),
         ],
     ),
     "posterior": Answers(

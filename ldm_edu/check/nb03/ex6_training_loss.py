@@ -98,12 +98,12 @@ def _look_at_loss(loss, eps, x_0, out):
         return
     independent = (1 + out.square().mean()).item()
     if abs(loss - (x_0 - out).square().mean().item()) < 1e-3 * right:
-        raise Mistake(f"your loss is {loss:.3f}: it compares the answer with x_0, and the noise in x_t is asked.")
+        raise Mistake(f"Your loss is {loss:.3f}: it compares the answer with x_0, and the noise in x_t is asked.")
     if abs(loss - (eps - out).square().sum().item()) < 1e-3 * loss:
-        raise Mistake(f"your loss is {loss:.0f} for {len(out)} examples: a sum. Take the mean, {right:.3f}.")
+        raise Mistake(f"Your loss is {loss:.0f} for {len(out)} examples: a sum. Take the mean, {right:.3f}.")
     if abs(loss - independent) < 0.1:
         raise Mistake(
-            f"your loss is {loss:.2f}, which is 1 + the mean square of the answer ({independent:.2f}): the target is a "
+            f"Your loss is {loss:.2f}, which is 1 + the mean square of the answer ({independent:.2f}): the target is a "
             "second draw, that x_t knows nothing of."
         )
     raise Mistake(f"for the x_t and t that net was shown the loss is {right:.4f}; yours is {loss:.4f}")
