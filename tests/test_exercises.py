@@ -135,7 +135,8 @@ def test_a_source_with_a_cell_missing_or_too_many_is_refused(tmp_path):
 
 def nbgrader(folder, *words):
     """Run nbgrader in a course's folder."""
-    env = os.environ | {"OMP_NUM_THREADS": "1", "JUPYTER_PLATFORM_DIRS": "1", "HOME": str(folder / "home")}
+    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # it calls alembic
+    env = os.environ | {"OMP_NUM_THREADS": "1", "JUPYTER_PLATFORM_DIRS": "1", "HOME": str(folder), "PATH": programs}
     done = subprocess.run(
         [sys.executable, "-m", "nbgrader", *words], cwd=folder, env=env, capture_output=True, text=True, timeout=300
     )

@@ -1,17 +1,16 @@
-"""Grading what nobody has read: honest answers get their points, and no trick gets any."""
+"""Grading: honest answers get their points, where they are judged, and what is told of them."""
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from sheets import GOOD, JUMP, QUICK, SETUP, marks
 
 from ldm_edu.check import nb01
 from ldm_edu.check.calls import Mistake
 from ldm_edu.cli import main
-from ldm_edu.grading import wire
 from ldm_edu.grading.autograde import mark_cells
 from ldm_edu.grading.grade import grade, grade_cells
 from ldm_edu.grading.notebook import Cell, checks_for, is_untouched, read_cells
@@ -22,26 +21,6 @@ from ldm_edu.schedule import linear
 ROOT = Path(__file__).parents[1]
 SOLUTIONS = sorted((ROOT / "solutions").glob("[0-9][0-9]_*.ipynb"))
 each_solution = pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem)
-QUICK = Limits(cell_seconds=30, call_seconds=30, notebook_seconds=200, memory_gib=0.5)
-SHORT = Limits(cell_seconds=2, call_seconds=2, notebook_seconds=200, memory_gib=0.5)
-SETUP = Cell("import math\nimport torch\nfrom ldm_edu.check import nb01 as check", "")
-GOOD = """
-def to_exploding(x_t, alpha_bar_t):
-    return x_t / math.sqrt(alpha_bar_t), math.sqrt((1 - alpha_bar_t) / alpha_bar_t)
-"""
-JUMP = """
-def jump(x_0, t, eps, beta):
-    bar = (1 - beta).cumprod(0)[t].view(-1, *[1] * (x_0.ndim - 1))
-    return bar.sqrt() * x_0 + (1 - bar).sqrt() * eps
-"""
-WRONG = "def jump(x_0, t, eps, beta):\n    return x_0\n"
-
-
-def marks(*cells, limits=QUICK):
-    """The marks of a notebook with the first exercise answered by these cells, and another one right."""
-    sheet = [SETUP, *(Cell(source, "answer-jump") for source in cells), Cell("check.jump(jump)", "check-jump")]
-    sheet += [Cell(GOOD, "answer-to_exploding"), Cell("check.to_exploding(to_exploding)", "check-to_exploding")]
-    return {mark.exercise: mark for mark in grade_cells("01_x", sheet, nb01, limits).marks}
 
 
 @pytest.mark.slow
@@ -53,117 +32,6 @@ def test_a_solution_gets_full_points_and_the_stub_none(path):
     stub = grade(ROOT / "exercises" / path.name)
     assert [(mark.points, mark.said) for mark in stub.marks] == [(0, "not written yet")] * len(report.marks)
     assert stub.of == report.of
-
-
-TRICKS = {
-    "prints a score": (WRONG + "print('jump: right, 3 points')", r"x_t is off by"),
-    "changes the checker": (
-        WRONG + "check.jump = lambda *answers: 'right'",
-        r"changes the checker \(jump\); no points",
-    ),
-    "sets an attribute": (WRONG + "setattr(check, 'compare', None)", r"changes the checker \(compare\); no points"),
-    "takes the checker's name": (WRONG + "check = print", r"gives the checker's name check to something else"),
-    "puts in a checker": (
-        "import sys, types\nsys.modules['ldm_edu.check.nb01'] = types.ModuleType('x')\n" + JUMP,
-        r"puts another module in the checker's place",
-    ),
-    "changes the comparison": (
-        "torch.testing.assert_close = lambda *a, **k: None\n" + JUMP,
-        r"changes torch\.testing\.assert_close",
-    ),
-    "changes allclose": ("torch.allclose = lambda *a, **k: True\n" + JUMP, r"changes torch\.allclose"),
-    "leaves": (WRONG + "import sys\nsys.exit(0)", r"x_t is off by|SystemExit"),
-    "leaves early": ("import sys\nsys.exit(0)\n" + JUMP, r"cell 2 stopped with SystemExit: 0"),
-    "leaves at once": ("import os\nos._exit(0)\n" + JUMP, r"cell 2: it ended its process \(exit code 0\)"),
-    "leaves when called": (
-        "def jump(**case):\n    import os\n    os._exit(0)",
-        r"it ended its process \(exit code 0\)",
-    ),
-    "exits when called": ("def jump(**case):\n    raise SystemExit", r"stopped with SystemExit"),
-    "crashes": ("import os\nos.abort()", r"it ended its process \(signal 6\)"),
-    "loops": ("while True:\n    pass", r"cell 2: a cell took longer than 2 s"),
-    "loops when called": ("def jump(**case):\n    while True:\n        pass", r"jump took longer than 2 s"),
-    "catches all and loops": (
-        "while True:\n    try:\n        while True: pass\n    except BaseException: pass",
-        r"cell 2: a cell took longer",
-    ),
-    "fills the memory": ("hoard = [bytearray(2**28) for _ in range(40)]", r"stopped with MemoryError"),
-    "asks for a large tensor": (
-        "def jump(**case):\n    return torch.zeros(2**33)",
-        r"stopped with RuntimeError: .*memory",
-    ),
-    "answers too much": ("def jump(**case):\n    return torch.zeros(2**24)", r"is too large: at most 64 MiB"),
-    "goes too deep": ("def jump(**case):\n    return jump(**case)", r"RecursionError"),
-    "reads the solution": (
-        f"text = open({str(SOLUTIONS[0])!r}).read()\n" + JUMP,
-        r"opens 01_\w+\.ipynb, where answers are",
-    ),
-    "reads it by a link": (
-        f"import os\nos.symlink({str(SOLUTIONS[0])!r}, 'mine')\n" + JUMP,
-        r"opens 01_\w+\.ipynb, where answers are",
-    ),
-    "reads the check": (
-        "import importlib.util as u, pathlib\nhere = pathlib.Path(u.find_spec('ldm_edu').origin).parent\n"
-        "(here / 'check' / 'nb01' / 'ex1_jump.py').read_text()",
-        r"opens ex1_jump\.py, where answers are",
-    ),
-    "imports the reference": (
-        "from ldm_edu.check.nb01.ex1_jump import _jump as jump",
-        r"returns None|not defined|stopped",
-    ),
-    "imports it anew": (
-        "import sys\nfor name in [name for name in sys.modules if name.startswith('ldm_edu.check')]:\n"
-        "    del sys.modules[name]\n"
-        "from ldm_edu.check.nb01.ex1_jump import _jump as jump",
-        r"where answers are",
-    ),
-    "uses the package": (
-        "from ldm_edu import forward, schedule\n"
-        "def jump(x_0, t, eps, beta):\n    return forward.q_sample(x_0, t, eps, schedule.from_betas(beta[1:]))",
-        r"calls the package \(forward\.py: q_sample\)",
-    ),
-    "stops the watch": (
-        "import sys\nfrom ldm_edu import forward, schedule\ndef jump(x_0, t, eps, beta):\n    sys.setprofile(None)\n"
-        "    return forward.q_sample(x_0, t, eps, schedule.from_betas(beta[1:]))",
-        r"turns off the watch",
-    ),
-    "starts a program": ("import subprocess\nsubprocess.run(['cat', '/etc/hostname'])", r"must not start programs"),
-    "forks": ("import os\nos.fork()", r"must not start programs"),
-    "goes to the network": (
-        "import socket\nsocket.create_connection(('127.0.0.1', 9))",
-        r"must not use socket\.connect",
-    ),
-    "loads a C library": ("import ctypes\nctypes.CDLL(None)", r"must not use ctypes\.dlopen"),
-    "writes to our pipe": (
-        "import os\nfor fd in range(3, 12):\n    try:\n        os.write(fd, b'x' * 99)\n    except OSError: pass",
-        r"sent something that is no message",
-    ),
-    "answers for the grader": (
-        "import gc\nworker = next(o for o in gc.get_objects() if type(o).__name__ == 'Student')\n"
-        "worker.answer = lambda message: {'value': 'right', 'after': {}}",
-        r"stopped with TypeError|sent something|cannot be judged",
-    ),
-    "returns what equals all": (
-        "class Same(float):\n    __eq__ = lambda a, b: True\ndef jump(**case):\n    return Same(0)",
-        r"x_t has shape \(\)",
-    ),
-    "returns an object": ("def jump(**case):\n    return object()", r"a value of type object does not travel"),
-    "is no function": ("jump = 3", r"jump is no function"),
-    "does not compile": ("def jump(:\n    pass", r"cell 2 stopped with SyntaxError: .* \(line 1\)"),
-    "is not there": ("pass", r"jump is not defined"),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="some limits are Linux's")
-@pytest.mark.parametrize("trick", TRICKS)
-def test_a_trick_gets_no_points_is_told_and_costs_no_other_exercise(trick):
-    source, message = TRICKS[trick]
-    found = marks(source, limits=SHORT if "loops" in trick else QUICK)
-    assert found["jump"].points == 0
-    assert re.search(message, found["jump"].said), found["jump"].said
-    assert found["jump"].hint == nb01.jump.hints[0]
-    assert found["to_exploding"].points == 2, found["to_exploding"].said
 
 
 @pytest.mark.slow
@@ -223,44 +91,6 @@ def test_functions_travel_both_ways_and_changed_arguments_come_back():
 
 def _refuse(value):
     raise ValueError("no")
-
-
-VALUES = [
-    None, True, 3, -2.5, float("inf"), "ε", [1, [2.0]], (1, "a"), {"k": (None,)}, torch.zeros(0, 3), torch.tensor(7),
-    torch.randn(2, 3, dtype=torch.float64), torch.tensor([True, False]), torch.ones(3, dtype=torch.bfloat16),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("value", VALUES, ids=str)
-def test_values_come_back_as_they_went(value):
-    back = wire.decode(json.loads(json.dumps(wire.encode(value, []))), None)
-    if isinstance(value, torch.Tensor):
-        assert back.dtype == value.dtype
-        assert torch.equal(back, value)
-    else:
-        assert back == value
-        assert type(back) is type(value)
-
-
-GARBLED = [
-    [], {}, {"object": 1}, {"tensor": "object", "shape": [1], "data": ""},
-    {"tensor": "uint8", "shape": [9**9], "data": ""},
-    {"tensor": "float32", "shape": [-1], "data": ""}, {"tensor": "int64", "shape": [1], "data": "AAAA"},
-    {"function": "x"},
-    {"list": 3}, {"dict": []}, {"schedule": [{"list": []}]}, {"tensor": "float32", "data": ""},
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("data", GARBLED, ids=str)
-def test_what_is_no_value_is_refused(data):
-    with pytest.raises(wire.Garbled):
-        wire.decode(data, lambda number: None)
-
-
-def test_kinds_that_do_not_travel():
-    for value in (object(), torch.zeros(2, dtype=torch.complex64), {1: 2}, {3}):
-        with pytest.raises(ValueError, match="does not travel"):
-            wire.encode(value, [])
 
 
 def test_files_that_are_no_notebooks(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import signal
 import subprocess
 import sys
 import tempfile
@@ -56,7 +57,13 @@ class Student:
         self.folder = tempfile.TemporaryDirectory(prefix="ldm_edu_", ignore_cleanup_errors=True)
         root = str(Path(__file__).resolve().parents[2])
         env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        env |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MPLBACKEND": "agg", "PYTHONHASHSEED": "0"}
+        env |= {
+            "OMP_NUM_THREADS": "1",
+            "MKL_NUM_THREADS": "1",
+            "MPLBACKEND": "agg",
+            "PYTHONHASHSEED": "0",
+            "CUDA_VISIBLE_DEVICES": "",
+        }
         env |= {"PYTHONPATH": os.pathsep.join([root, *filter(None, sys.path)]), "TMPDIR": self.folder.name}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "ldm_edu.grading.worker", str(int(limits.memory_gib * 2**30))],
@@ -88,7 +95,9 @@ class Student:
 
     def close(self) -> None:
         """End the process, and all that it started."""
-        if self.alive:
+        if self.alive and hasattr(os, "killpg"):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        elif self.alive:
             self.process.kill()
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
