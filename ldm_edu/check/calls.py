@@ -31,6 +31,10 @@ class Unwritten(Mistake):
     """The answer is still the stub."""
 
 
+class Stopped(Exception):
+    """An error of an answer that ran in another process: its kind and its text, in one."""
+
+
 class Given:
     """A function that a check gives to an answer: its own calls are not the learner's, so they are not watched."""
 
@@ -94,8 +98,8 @@ def attempt(answer: Callable, case: dict[str, Any]) -> Any:
     except NotImplementedError:
         raise Unwritten("not written yet") from None
     except Exception as error:
-        what = " ".join(str(error).split())[:300]
-        raise Mistake(f"Your function stopped with {type(error).__name__}: {what} (given {describe(case)})") from None
+        told = str(error) if isinstance(error, Stopped) else f"{type(error).__name__}: {error}"
+        raise Mistake(f"Your function stopped with {' '.join(told.split())[:300]} (given {describe(case)})") from None
     for name, value in case.items():
         if isinstance(value, Tensor) and not torch.equal(value, copies[name]):
             raise Mistake(

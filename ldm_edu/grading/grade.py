@@ -15,6 +15,7 @@ from ldm_edu.grading.remote import Ended, Failed, Limits, Student
 
 TESTED = Limits()
 UNWRITTEN = "not written yet"
+NO_POINTS = "; no points"
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class _Sheet:
         for i, cell in enumerate(self.cells):
             if time.monotonic() > self.deadline:
                 self.notes.append(f"stopped at cell {i + 1}: {self.limits.notebook_seconds:g} s are up")
-                trouble = ["the notebook's time was up before this exercise"]
+                trouble = ["the notebook's time was up before this exercise" + NO_POINTS]
                 break
             name = cell.checks
             if name in self.exercises and name not in self.marks:
@@ -108,11 +109,11 @@ class _Sheet:
         try:
             self.ready(i).run(self.cells[i].source, i + 1)
         except Failed as failed:
-            return "" if str(failed).startswith("NotImplementedError") else f"cell {i + 1} stopped with {failed}"
+            return UNWRITTEN if failed.kind == "NotImplementedError" else f"cell {i + 1} stopped with {failed}"
         except Ended as ended:
             self.left_out.add(i)
             self.close()
-            return f"cell {i + 1}: {ended}; no points"
+            return f"cell {i + 1}: {ended}{NO_POINTS}"
         return None
 
     def ready(self, before: int) -> Student:
@@ -138,7 +139,7 @@ class _Sheet:
     def mark(self, name: str, trouble: list[str], before: int) -> None:
         """Judge one exercise."""
         exercise, start = self.exercises[name], time.monotonic()
-        said = next((t for t in trouble if t.endswith("; no points")), None)
+        said = next((t for t in trouble if t.endswith(NO_POINTS)), None)
         if said is None:
             try:
                 student = self.ready(before)
@@ -148,13 +149,12 @@ class _Sheet:
             except Unwritten:
                 said = UNWRITTEN
             except Failed as failed:  # a name that is not there: why?
-                unwritten = UNWRITTEN if "" in trouble else str(failed).removeprefix("NameError: ")
-                said = next(filter(None, trouble), unwritten)
+                said = trouble[0] if trouble else failed.text
             except Mistake as mistake:
                 said = str(mistake)
             except Ended as ended:
                 self.close()
-                said = f"{ended}; no points"
+                said = f"{ended}{NO_POINTS}"
             except Exception as error:  # an answer of a kind that its check did not foresee
                 said = f"this answer cannot be judged ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
         right = said is None

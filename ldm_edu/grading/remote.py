@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ldm_edu.check.calls import Mistake
+from ldm_edu.check.calls import Mistake, Stopped
 from ldm_edu.grading.wire import Garbled, decode, encode, receive, send
 
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV")
@@ -42,7 +42,11 @@ class Ended(Exception):
 
 
 class Failed(Exception):
-    """A cell or a name raised an error, in words."""
+    """A cell, a name or a call raised an error: its kind, and its text."""
+
+    def __init__(self, kind: str, text: str):
+        super().__init__(f"{kind}: {text}" if text else kind)
+        self.kind, self.text = kind, text
 
 
 class Student:
@@ -108,7 +112,7 @@ class Student:
         self.folder.cleanup()
 
     def _function(self, number: int, name: str, may_use: tuple[str, ...] | None) -> Callable:
-        """What stands here for a function there. Errors that it raises become Mistakes."""
+        """What stands here for a function there. Raises Stopped where it raised an error there."""
 
         def remote(**case: Any) -> Any:
             ours: list[Callable] = []
@@ -116,9 +120,9 @@ class Student:
             try:
                 result, after = self._ask(message, self.limits.call_seconds, name, ours, name=name, may_use=may_use)
             except Failed as failed:
-                if str(failed).startswith("NotImplementedError"):
+                if failed.kind == "NotImplementedError":
                     raise NotImplementedError from None
-                raise Mistake(f"Your function stopped with {failed}") from None
+                raise (Mistake(failed.text) if failed.kind == "Mistake" else Stopped(str(failed))) from None
             for key, value in after.items():  # as if it had been called here, a tensor may have changed
                 if isinstance(value, Tensor) and value.shape == case[key].shape and value.dtype == case[key].dtype:
                     case[key].copy_(value)
@@ -141,7 +145,7 @@ class Student:
                 if "back" in reply and ours is not None:
                     self._call_ours(reply, ours)
                 elif "error" in reply:
-                    raise Failed(_said(reply))
+                    raise Failed(str(reply["error"])[:100], str(reply.get("text", ""))[:600])
                 else:
                     there = lambda number: self._function(number, name, may_use)  # noqa: E731
                     value = decode(reply.get("value"), there)
@@ -201,8 +205,3 @@ class Student:
                 self.inbox.put(receive(self.process.stdout))
         except Exception as error:
             self.inbox.put(error)
-
-
-def _said(reply: dict) -> str:
-    kind, text = str(reply["error"])[:100], str(reply.get("text", ""))[:600]
-    return f"{kind}: {text}" if text else kind
