@@ -62,7 +62,7 @@ _OWN_KNOWN = (
     ),
     Known(
         _scaled(lambda b, rest: (rest / b).sqrt()),
-        _factor("At t = {t} you multiply ε̂ by {got}, more than 1: but a part is less than the whole: upside down."),
+        _factor("At t = {t} you multiply ε̂ by {got}, more than 1, but a part is less than the whole."),
     ),
     Known(
         _scaled(lambda b, rest: b.sqrt()),

@@ -52,7 +52,7 @@ _KNOWN = (
 
 
 def _try(weight_of_v):
-    pairs = [(0.72, 0.5), (0.9999, 0.99), (0.02, 0.01), (0.6, 0.59)]
+    pairs = [(0.7, 0.4), (0.9999, 0.99), (0.02, 0.01), (0.6, 0.59)]
     cases = [{"alpha_bar_before": a, "alpha_bar_t": b} for a, b in pairs]
     compare(weight_of_v, _weight, cases, _KNOWN, ("the weight",))
 

@@ -101,7 +101,7 @@ def _look_at_loss(loss, eps, x_0, out):
         raise Mistake(f"Your loss is {loss:.3f}: it compares the answer with x_0, and the noise in x_t is asked.")
     if abs(loss - (eps - out).square().sum().item()) < 1e-3 * loss:
         raise Mistake(f"Your loss is {loss:.0f} for {len(out)} examples: a sum. Take the mean, {right:.3f}.")
-    if abs(loss - independent) < 0.1:
+    if abs(loss - independent) < 0.2:
         raise Mistake(
             f"Your loss is {loss:.2f}, which is 1 + the mean square of the answer ({independent:.2f}): the target is a "
             "second draw, that x_t knows nothing of."
