@@ -16,6 +16,7 @@ TRICKS = {
         WRONG + "check.jump = lambda *answers: 'right'",
         r"changes the checker \(jump\); no points",
     ),
+    "changes an exercise": (WRONG + "check.jump.trial = print", r"changes the checker \(trial\); no points"),
     "sets an attribute": (WRONG + "setattr(check, 'compare', None)", r"changes the checker \(compare\); no points"),
     "takes the checker's name": (WRONG + "check = print", r"gives the checker's name check to something else"),
     "puts in a checker": (
@@ -96,7 +97,7 @@ TRICKS = {
     "answers for the grader": (
         "import gc\nworker = next(o for o in gc.get_objects() if type(o).__name__ == 'Student')\n"
         "worker.answer = lambda message: {'value': 'right', 'after': {}}",
-        r"stopped with TypeError|sent something|cannot be judged",
+        r"jump is no function",
     ),
     "returns what equals all": (
         "class Same(float):\n    __eq__ = lambda a, b: True\ndef jump(**case):\n    return Same(0)",

@@ -45,7 +45,7 @@ class Checker(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return Silent()
+        return Silent(self.__dict__["_report"])
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("__"):  # the import system sets those
@@ -55,13 +55,19 @@ class Checker(ModuleType):
 class Silent:
     """An exercise while a notebook is graded: calling it, or asking it for a hint, gives nothing."""
 
+    def __init__(self, report: Callable[[str], None]):
+        self.__dict__["_report"] = report
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self.__dict__["_report"](f"changes the checker ({name})")
+
     def __call__(self, *args: Any, **kwargs: Any) -> None:
         return None
 
     def __getattr__(self, name: str) -> Silent:
         if name.startswith("__"):
             raise AttributeError(name)
-        return Silent()
+        return Silent(self.__dict__["_report"])
 
 
 def put_up(report: Callable[[str], None]) -> Callable[[dict], str | None]:
@@ -135,6 +141,8 @@ def _hide_the_checker(report: Callable[[str], None]) -> dict[str, Checker]:
             del sys.modules[name]
     checker = {name: Checker(name, report) for name in ("ldm_edu.check", *names)}
     sys.modules.update(checker)
-    sys.modules["ldm_edu"].check = checker["ldm_edu.check"]
+    for name, module in checker.items():  # as importing a module sets it in the one above
+        above, _, last = name.rpartition(".")
+        vars(sys.modules[above])[last] = module
     builtins.display = lambda *args, **kwargs: None  # Jupyter's, which a notebook may call
     return checker
