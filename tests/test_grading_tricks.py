@@ -110,6 +110,10 @@ TRICKS = {
 }
 
 
+BREAKS_ITS_OWN_PROCESS = "answers for the grader"
+"""From there on nothing true comes out of it, so what follows gets no points either."""
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="some limits are Linux's")
 @pytest.mark.parametrize("trick", TRICKS)
@@ -119,4 +123,5 @@ def test_a_trick_gets_no_points_is_told_and_costs_no_other_exercise(trick):
     assert found["jump"].points == 0
     assert re.search(message, found["jump"].said), found["jump"].said
     assert found["jump"].hint == nb01.jump.hints[0]
-    assert found["to_exploding"].points == 2, found["to_exploding"].said
+    if trick != BREAKS_ITS_OWN_PROCESS:
+        assert found["to_exploding"].points == 2, found["to_exploding"].said
