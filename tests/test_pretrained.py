@@ -4,14 +4,17 @@ import pytest
 import torch
 
 from ldm_edu.checkpoint import read_json
+from ldm_edu.cli import main
 from ldm_edu.latent import LatentDiffusion
 from ldm_edu.pretrained import SHIPPED, find_model, shipped_models
 
 MEBIBYTES = 16  # a shipped model's size at most
 
 
-def test_there_are_some():
+def test_there_are_some_and_one_is_the_default(tmp_path, capsys):
     assert "digits-32" in shipped_models()
+    assert main(["generate", "--steps", "2", "--count", "1", "--out", str(tmp_path / "x.png")]) == 0
+    assert capsys.readouterr().out == f"1 picture written to {tmp_path / 'x.png'}\n"
 
 
 @pytest.mark.parametrize("name", shipped_models())
