@@ -63,6 +63,11 @@ TRICKS = {
         "(here / 'check' / 'nb01' / 'ex1_jump.py').read_text()",
         r"opens ex1_jump\.py, where answers are",
     ),
+    "looks for it in memory": (
+        "import gc, types\nfunctions = [f for f in gc.get_objects() if isinstance(f, types.FunctionType)]\n"
+        "jump = [f for f in functions if f.__name__ == '_jump'][0]",
+        r"IndexError",
+    ),
     "imports the reference": (
         "from ldm_edu.check.nb01.ex1_jump import _jump as jump",
         r"returns None|not defined|stopped",
