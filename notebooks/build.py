@@ -16,8 +16,9 @@ What a script must hold, and what is filled in:
     # %% tags=["setup"]                    the set-up cell, made from the repository's address in pyproject.toml
 
 Tag a cell "nbval-ignore-output" where its output cannot be equal (sliders, times, progress): those cells are run but
-not compared. A widget cell stores no output, so put a still figure in the cell before it. Pictures are compared by
-tests/test_notebooks.py, all other outputs by nbval. Print direct results with 4 decimals, statistics with 3.
+not compared. Tag it "trained" where its numbers come out of a training: they are compared within the bounds that
+conftest.py says. A widget cell stores no output, so put a still figure in the cell before it. Print direct results
+with 4 decimals, statistics with 3, what is trained with 2.
 The build fails on an error, on anything written to stderr (warnings), and on a path of this machine in an output.
 Outputs are made with one thread (OMP_NUM_THREADS=1), as the tests compare them, and do not depend on the clock.
 """
