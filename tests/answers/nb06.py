@@ -246,7 +246,7 @@ ANSWERS = {
         right=[by_correlation, by_numpy],
         wrong=[
             ("signal and noise are roots", abc_without_roots),
-            ("a covariance over what", abc(a=lambda rho, noise_s, noise_t: rho)),
+            ("a correlation is a covariance over what", abc(a=lambda rho, noise_s, noise_t: rho)),
             (
                 "the ratio is upside down",
                 abc(a=lambda rho, noise_s, noise_t: rho * noise_t / max(noise_s, 1e-300)),

@@ -50,7 +50,7 @@ _KNOWN = (
     ),
     Known(
         _made(a=lambda rho, s, t: rho),
-        _says("Your a is ρ = {a}, and x_s gets noise of power {power}, not {level}: ρ is a covariance over what?"),
+        _says("Your a is ρ, so x_s has noise of power {power}, not {level}: a correlation is a covariance over what?"),
     ),
     Known(
         _made(a=lambda rho, s, t: rho * t[1] / s[1] if s[1] else math.inf),

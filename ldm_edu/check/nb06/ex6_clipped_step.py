@@ -73,7 +73,7 @@ _step = _made()
 
 
 def _says(text):
-    """A sentence with the pair's miss: how far the x_t that would lead to this x_s is from the one that was given."""
+    """A sentence with how far x_s is off, and how large its largest entry is."""
 
     def sentence(case, got, want):
         off = _rms(got - want).item()

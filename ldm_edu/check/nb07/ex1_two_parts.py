@@ -68,15 +68,15 @@ _KNOWN = (
     ),
     Known(
         _made(rate=lambda m, s2: -_log_q(s2) - _surprise(m, s2)),
-        _says("Your rate is {rate}, below 0: it is a divergence, so its signs are turned round."),
+        _says("Your rate is {rate}. A divergence is never below 0: the signs are turned round."),
     ),
     Known(
         _made(rate=_surprise),
-        _says("Your rate is {rate}: E[log q(ℓ|x)] is missing, what need not be paid for since ℓ is drawn."),
+        _says("Your rate is {rate}: q(ℓ|x) does not occur in it, so a sharper code would cost no more."),
     ),
     Known(
         _made(rate=lambda m, s2: _log_q(s2)),
-        _says("Your rate is {rate}: E[−log p(ℓ)] is missing, so the prior does not occur in your bound."),
+        _says("Your rate is {rate}: the prior p(ℓ) does not occur in it, so any code would be as good."),
     ),
     Known(
         _made(rate=lambda m, s2: _surprise(m, s2) - _log_q(s2)),
@@ -94,7 +94,7 @@ _KNOWN = (
     ),
     Known(
         _made(rate=lambda m, s2: (m**2 + s2 - 1) / 2 - math.log(s2)),
-        _says("Your rate is {rate}: log s² was taken for log s, whose half it should be."),
+        _says("Your rate is {rate}: log s² enters in full. Which power of s² is in a Gaussian's density?"),
     ),
     Known(_made(swap=True), _says("You return {distortion} first: the order is distortion, then rate.")),
 )

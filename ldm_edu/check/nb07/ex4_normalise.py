@@ -34,7 +34,7 @@ def _says(text):
         means, stds = (x[:, 0] for x in got)
         variance = (means.var(correction=0) + stds.square().mean()).item()
         mean, std = (f"{x.mean().item():.4f}" for x in (means, stds))
-        return text.format(variance=f"{variance:.4f}", mean=mean, std=std)
+        return text.format(variance=f"{variance:.4f}", mean=mean, std=std, pictures=len(means), places=means[0].numel())
 
     return sentence
 
@@ -74,11 +74,11 @@ _KNOWN = (
     ),
     Known(
         _made(dims=(2, 3)),
-        _says("Your first channel has mean {mean}, but each picture got its own scale: the decoder cannot undo it."),
+        _says("You have {pictures} scales for channel 0: each picture has its own, which the decoder cannot know."),
     ),
     Known(
         _made(dims=(0,)),
-        _says("Draws of channel 0 have variance {variance}: each place got its own scale; a channel has one."),
+        _says("You have {places} scales for channel 0: each place got its own scale, and a channel has one."),
     ),
     Known(
         _made(dims=(0, 1, 2, 3)),
