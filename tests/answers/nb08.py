@@ -175,6 +175,12 @@ def push_by_hand(guidance, alpha_bar_t, bias, weight, c, x_t, eps_hat):
     return torch.stack(rows)
 
 
+def push_to_all(eps_hat, x_t, c, weight, bias, alpha_bar_t, guidance):
+    x = x_t.clone().requires_grad_()
+    chosen = torch.log_softmax(x @ weight.T + bias, 1)[:, c].sum()  # (B, B) of them
+    return eps_hat - guidance * (1 - alpha_bar_t) ** 0.5 * torch.autograd.grad(chosen, x)[0]
+
+
 # composed
 
 
@@ -371,6 +377,7 @@ ANSWERS = {
                     ),
                 ),
             ),
+            ("to the classes of all", (length_by_hand, push_to_all)),
             ("only the classifier's part", (length_by_hand, push(keep=0))),
         ],
     ),
@@ -398,7 +405,12 @@ ANSWERS = {
         ],
     ),
     "guided": Answers(
-        right=[guided_in_one_call, guided_through_x0, guided_with()],
+        right=[
+            lambda net, **case: guided_in_one_call(net=lambda x, t, c: net(x, torch.full((len(x),), t), c), **case),
+            guided_in_one_call,
+            guided_through_x0,
+            guided_with(),
+        ],
         wrong=[
             ("you go from cond to uncond", guided_with(lambda c, n, w: c + w * (n - c))),
             ("the step starts from cond", guided_with(lambda c, n, w: (1 + w) * c - w * n)),

@@ -157,6 +157,13 @@ _GUIDE_KNOWN = (
         _says("Your change has the length {yours} in place of {right}: all {B} examples go to the class of the first."),
     ),
     Known(
+        _made(lambda x_t, c, weight, bias: sum(_log_gradient(x_t, k.expand_as(c), weight, bias) for k in c)),
+        _says(
+            "Your change has the length {yours} in place of {right}: each of {B} examples goes to the classes of all. "
+            "Which shape has what you sum up?"
+        ),
+    ),
+    Known(
         _made(base=lambda eps: torch.zeros_like(eps)),
         _says("Your answer is {yours} away from ε̂(∅), and {right} is right: only the classifier's part is there."),
     ),

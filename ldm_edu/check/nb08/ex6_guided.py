@@ -154,10 +154,11 @@ _KNOWN = (
 
 
 def _net(x_t, t, c):
-    """Some network: it looks at x_t, at t and at c, one number an example."""
+    """Some network: it looks at x_t, at t, which may also be one number an example, and at c, which must be."""
     if c.shape != x_t.shape[:1]:
         raise ValueError(f"net takes c of shape ({len(x_t)},), got {tuple(c.shape)}")
-    heard = torch.sin(1.0 + 2.0 * c.to(x_t.dtype)).view(-1, *[1] * (x_t.ndim - 1))
+    heard, t = (torch.as_tensor(v, dtype=x_t.dtype).view(-1, *[1] * (x_t.ndim - 1)) for v in (c, t))
+    heard = torch.sin(1.0 + 2.0 * heard)
     return torch.tanh(x_t * (1 + 0.2 * heard)) * 0.9 + 0.3 * heard + 0.01 * t
 
 
