@@ -317,6 +317,7 @@ def test_the_clock_stands_while_pictures_are_judged(monkeypatch):
     assert all(0 <= share <= 1 for _, *both in curve for share in both)
 
 
+@pytest.mark.slow
 def test_quality_reports_both_sides(monkeypatch):
     pytest.importorskip("diffusers")
     for name, value in (

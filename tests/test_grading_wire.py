@@ -9,7 +9,8 @@ from ldm_edu.grading import wire
 
 VALUES = [
     None, True, 3, -2.5, float("inf"), "ε", [1, [2.0]], (1, "a"), {"k": (None,)}, torch.zeros(0, 3), torch.tensor(7),
-    torch.arange(6, dtype=torch.float64).view(2, 3) / 7, torch.tensor([True, False]), torch.ones(3, dtype=torch.bfloat16),
+    torch.arange(6, dtype=torch.float64).view(2, 3) / 7, torch.tensor([True, False]),
+    torch.ones(3, dtype=torch.bfloat16),
 ]  # fmt: skip
 
 
