@@ -25,8 +25,8 @@ test: $(VENV)/.dev lint  ## run every check and test
 quick: $(VENV)/.dev lint  ## run the tests that take seconds
 	$(ONE_THREAD) $(BIN)/pytest -n 2 --dist loadscope -m "not slow"
 
-lab: $(VENV)/.lab  ## open the notebooks in JupyterLab
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+lab: $(VENV)/.lab  ## open the notebooks and exercises in JupyterLab
+	$(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks/00_welcome.ipynb
 
 notebooks: $(VENV)/.dev  ## run every notebook and store its outputs and measured cost
 	$(ONE_THREAD) $(BIN)/python notebooks/build.py

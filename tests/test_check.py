@@ -1,10 +1,12 @@
 """Every check: right answers pass, however they are written; wrong ones fail with their own sentence; cheats fail."""
 
 import inspect
+import math
 import time
 from importlib import import_module
 from itertools import chain
 
+import numpy as np
 import pytest
 import torch
 from answers.all import ANSWERS
@@ -221,3 +223,15 @@ def test_a_known_mistake_that_fits_every_case_comes_before_one_that_fits_the_fir
         compare(lambda x: x * x, lambda x: x, cases, [first, second])
     with pytest.raises(Mistake, match=r"doubled: 4\.0"):
         compare(lambda x: x + x, lambda x: x, cases, [second, first])
+
+
+def test_an_array_that_runs_backwards_is_a_result_like_any_other():
+    compare(lambda x: np.arange(3.0)[::-1], lambda x: torch.tensor([2.0, 1.0, 0.0]), [{"x": 0}])
+
+
+def test_a_mistake_that_divides_by_zero_is_recognised():
+    known = [Known(lambda x: x / 0, "you divide by zero")]
+    with pytest.raises(Mistake, match="you divide by zero"):
+        compare(lambda x: x * math.nan, lambda x: x, [{"x": torch.zeros(2)}], known)
+    with pytest.raises(Mistake, match="not finite"):
+        compare(lambda x: x / 0, lambda x: x, [{"x": torch.ones(2)}])

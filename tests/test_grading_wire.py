@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -44,3 +45,8 @@ def test_kinds_that_do_not_travel():
     for value in (object(), torch.zeros(2, dtype=torch.complex64), {1: 2}, {3}):
         with pytest.raises(ValueError, match="does not travel"):
             wire.encode(value, [])
+
+
+def test_an_array_that_runs_backwards_travels_too():
+    back = wire.decode(json.loads(json.dumps(wire.encode(np.arange(3.0)[::-1], []))), None)
+    assert back.tolist() == [2.0, 1.0, 0.0]

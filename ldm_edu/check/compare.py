@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -92,15 +93,20 @@ def tidy(value: Any, parts: Sequence[str]) -> Tensor | tuple[Tensor, ...]:
 
 
 def close(got: Any, want: Any) -> bool:
-    """Whether two results are equal up to rounding in float32; an error is close to nothing."""
+    """Whether two results are equal up to rounding in float32; an error is close to nothing.
+
+    What is not finite is equal to the same: so a mistake that divides by zero is recognised.
+    """
     if isinstance(got, Mistake) or isinstance(want, Mistake):
         return False
     if isinstance(want, tuple):
         return all(close(g, w) for g, w in zip(got, want, strict=True))
     if got.shape != want.shape and not got.numel() == want.numel() == 1:
         return False
-    scale = want.abs().max().item() if want.numel() else 0.0
-    return bool(((got.reshape(want.shape) - want).abs() <= TOLERANCE * scale + 1e-7).all())
+    got, finite = got.reshape(want.shape), want.isfinite()
+    scale = want[finite].abs().max().item() if finite.any() else 0.0
+    near = (got - want).abs() <= TOLERANCE * scale + 1e-7
+    return bool((near | (got == want) | (got.isnan() & want.isnan())).all())
 
 
 def difference(case: Case, got: Any, want: Any, parts: Sequence[str]) -> str:
@@ -121,7 +127,7 @@ def difference(case: Case, got: Any, want: Any, parts: Sequence[str]) -> str:
 
 def _tensor(value: Any, name: str) -> Tensor:
     try:
-        tensor = torch.as_tensor(value)
+        tensor = torch.as_tensor(np.ascontiguousarray(value) if isinstance(value, np.ndarray) else value)
         if tensor.is_complex():
             raise TypeError
         return tensor.detach().cpu().double()

@@ -69,7 +69,7 @@ def encode(value: Any, functions: list[Callable]) -> Any:
         plain = next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), type(None))
         return value if value is None else plain(value)  # without what a subclass adds
     if isinstance(value, np.generic | np.ndarray):
-        value = torch.as_tensor(value)
+        value = torch.as_tensor(np.array(value))  # a copy: torch refuses arrays that run backwards
     if isinstance(value, Tensor):
         name = str(value.dtype).removeprefix("torch.")
         if name not in DTYPES:
