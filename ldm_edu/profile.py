@@ -25,7 +25,7 @@ def profile() -> Profile:
 
 def device() -> torch.device:
     """Where a notebook computes: the GPU if there is one, in either profile."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(pick_device("auto"))
 
 
 def pick_device(name: str) -> str:

@@ -6,14 +6,7 @@ from matplotlib import pyplot as plt
 
 from ldm_edu.plot_guidance import picture_table, word_maps
 
-
-@pytest.fixture(autouse=True)
-def _no_display():
-    backend = plt.get_backend()
-    plt.switch_backend("agg")
-    yield
-    plt.close("all")
-    plt.switch_backend(backend)
+pytestmark = pytest.mark.usefixtures("no_display")
 
 
 def drawn(ax):

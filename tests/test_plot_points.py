@@ -10,14 +10,7 @@ from ldm_edu.forward import q_sample
 from ldm_edu.plot import best_guess, point_clouds
 from ldm_edu.schedule import linear
 
-
-@pytest.fixture(autouse=True)
-def _no_display():
-    backend = plt.get_backend()
-    plt.switch_backend("agg")
-    yield
-    plt.close("all")
-    plt.switch_backend(backend)
+pytestmark = pytest.mark.usefixtures("no_display")
 
 
 def drawn(line):
