@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ldm_edu.checkpoint import CheckpointError, load_weights, read_tensors, write_json, write_tensors
-from ldm_edu.denoiser import make_denoiser
+from ldm_edu.denoiser import Denoise, make_denoiser
 from ldm_edu.model_config import FORMAT, ModelConfig, read_config
 from ldm_edu.nets.autoencoder import Autoencoder
 from ldm_edu.nets.text import TextEncoder, tokenize
@@ -97,6 +97,32 @@ class LatentDiffusion(nn.Module):
         labels = labels.to(device)
         return labels, torch.full_like(labels, len(classes))
 
+    def denoiser(
+        self,
+        cond: Tensor | None = None,
+        uncond: Tensor | None = None,
+        *,
+        guidance: float = 1.0,
+        interval: tuple[int, int] | None = None,
+    ) -> Denoise:
+        """denoise(x_t, t) -> Prediction on latents: all that a sampler sees of this model.
+
+        Args:
+            cond, uncond: what `conditions` gives for these pictures.
+            guidance, interval: see `make_denoiser`.
+        """
+        dtype = self.latent_mean.dtype  # of the networks; the sampler itself works in float32
+        return make_denoiser(
+            lambda x, t, cond: self.unet(x.to(dtype), t, cond),
+            self.schedule,
+            self.config.target,
+            cond=cond,
+            uncond=uncond,
+            guidance=guidance,
+            interval=interval,
+            clip=None if self.autoencoder else 1.0,
+        )
+
     @torch.no_grad()
     def generate(
         self,
@@ -147,7 +173,6 @@ class LatentDiffusion(nn.Module):
             [None] * -(-count // batch) if c is None else c.split(batch)
             for c in self.conditions(count, labels, prompts, negative)
         )
-        dtype = self.latent_mean.dtype  # of the networks; the sampler itself works in float32
         ts = timesteps(self.schedule, steps)
         start = prior_sample(
             (count, *self.config.latent_shape),
@@ -158,18 +183,9 @@ class LatentDiffusion(nn.Module):
         )
         pictures = []
         for x, cond, uncond in zip(start.split(batch), conds, unconds, strict=True):
-            denoise = make_denoiser(
-                lambda x, t, cond: self.unet(x.to(dtype), t, cond),
-                self.schedule,
-                self.config.target,
-                cond=cond,
-                uncond=uncond,
-                guidance=guidance,
-                interval=interval,
-                clip=None if self.autoencoder else 1.0,
-            )
+            denoise = self.denoiser(cond, uncond, guidance=guidance, interval=interval)
             x = last(walk(denoise, x, ts, self.schedule, generator=generator, after_step=after_step, **options))
-            pictures.append(self.decode(x.to(dtype)).float().clamp(-1, 1))
+            pictures.append(self.decode(x.to(self.latent_mean.dtype)).float().clamp(-1, 1))
         return torch.cat(pictures)
 
     def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
