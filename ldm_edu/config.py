@@ -20,6 +20,7 @@ from ldm_edu.target import Target, check_target
 ScheduleName = Literal["linear", "scaled_linear", "cosine", "straight"]
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["no", "fp16", "bf16"]
+LEAST = (("T", 2), ("save_every", 1), ("least_words", 1), ("limit", 0), ("size", 8), ("l1", 0), ("kl", 0))
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,10 @@ class TrainConfig:
     """All that decides a training run. The defaults are the README's demo.
 
     Args:
-        data: digits, shapes, scenes, mnist, fashion_mnist, cifar10, flowers102, or a folder of pictures.
-        root: where torchvision's sets lie.
+        data: digits, shapes, scenes, mnist, fashion_mnist, cifar10, flowers102, a folder of pictures, or a .npz file
+            of pictures and captions.
+        credit: whose pictures they are, and under which licence; the card says it.
+        root: where torchvision's sets and .npz files lie.
         download: let torchvision download a set that is not there.
         size: height and width of the pictures.
         limit: use only so many pictures, spread over the set; 0 is all.
@@ -39,6 +42,7 @@ class TrainConfig:
         schedule: noise schedule.
         T: steps of the schedule.
         target: what the network predicts.
+        least_words: a word that fewer captions use stays outside the vocabulary.
         condition_dropout: share of examples trained without their condition, for guidance.
         l1: weight of the autoencoder's absolute error, beside its squared error.
         kl: weight of the autoencoder's KL term, a latent component.
@@ -57,6 +61,7 @@ class TrainConfig:
     """
 
     data: str = "digits"
+    credit: str = ""
     root: str = "data"
     download: bool = False
     size: int = 32
@@ -68,6 +73,7 @@ class TrainConfig:
     schedule: ScheduleName = "cosine"
     T: int = 1000
     target: Target = "v"
+    least_words: int = 1
     condition_dropout: float = 0.1
     l1: float = 0.1
     kl: float = 1e-4
@@ -87,7 +93,7 @@ class TrainConfig:
             if getattr(self, name) not in get_args(kinds):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(kinds))}, got {getattr(self, name)!r}")
         check_target(self.target)
-        for name, least in (("T", 2), ("save_every", 1), ("limit", 0), ("size", 8), ("l1", 0), ("kl", 0)):
+        for name, least in LEAST:
             if not least <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
         if not 0 <= self.condition_dropout < 1:

@@ -12,7 +12,7 @@ import torch
 from ldm_edu.card import card_body, card_text, overview, provenance, write_card
 from ldm_edu.checkpoint import CheckpointError, read_about, read_json, read_tensors
 from ldm_edu.config import TrainConfig
-from ldm_edu.data.load import CREDITS, load_pictures
+from ldm_edu.data.load import credit_for, load_pictures
 from ldm_edu.data.pictures import Pictures
 from ldm_edu.latent import LatentDiffusion
 from ldm_edu.model_config import read_config
@@ -107,7 +107,7 @@ def write_scores(
     card = {
         "name": out.resolve().name,
         "data": config.data,
-        "credit": CREDITS.get(config.data, ""),
+        "credit": credit_for(config.data, config.credit),
         "pictures": len(pictures),
         "size": config.size,
         "seed": config.seed,

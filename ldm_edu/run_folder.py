@@ -26,10 +26,9 @@ def check_folder(out: str | Path, config: object, resume: bool) -> None:
             raise CheckpointError(
                 f"{out}: holds a run already ({run_status(out)}); continue it with --resume, or choose another --out"
             )
+        saved = flatten(type(config)()) | read_json(out / "train.json")  # an older run lacks the fields added since
         different = [
-            f"{key} was {old!r}, now {new!r}"
-            for key, old, new in _compare(read_json(out / "train.json"), flatten(config))
-            if key not in HOW
+            f"{key} was {old!r}, now {new!r}" for key, old, new in _compare(saved, flatten(config)) if key not in HOW
         ]
         if different:
             raise CheckpointError(f"{out}: the run there has other settings: {'; '.join(different)}")
@@ -109,5 +108,10 @@ def _compare(old: dict, new: dict):
     """(key, old, new) where two flat configurations differ; JSON has lists where Python has tuples."""
     for key in sorted(old.keys() | new.keys()):
         before, now = old.get(key), new.get(key)
-        if before != (list(now) if isinstance(now, tuple) else now):
+        same = (
+            tuple(before) == tuple(now)
+            if isinstance(before, list | tuple) and isinstance(now, tuple)
+            else before == now
+        )
+        if not same:
             yield key, before, now

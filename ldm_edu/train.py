@@ -188,7 +188,7 @@ def model_config_for(config: TrainConfig, pictures: Pictures) -> ModelConfig:
         raise ValueError(f"the pictures are {pictures.size} pixels wide, the configuration says {config.size}")
     text = None
     if config.conditional and pictures.captions:
-        text = dataclasses.replace(config.text, words=vocabulary(pictures.captions))
+        text = dataclasses.replace(config.text, words=vocabulary(pictures.captions, config.least_words))
     classes = pictures.classes if config.conditional and pictures.labels is not None and text is None else ()
     autoencoder = dataclasses.replace(config.autoencoder, in_channels=pictures.channels) if config.latent else None
     inside = autoencoder.latent_channels if autoencoder else pictures.channels

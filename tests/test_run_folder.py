@@ -83,6 +83,17 @@ def test_settings_of_a_newer_version_are_refused_by_name(tmp_path):
         check_folder(tmp_path, TINY, resume=True)
 
 
+def test_a_run_from_before_an_option_goes_on_without_it(tmp_path):
+    claim(tmp_path, TINY)
+    saved = json.loads((tmp_path / "train.json").read_text())
+    for key in ("least_words", "text.words"):
+        del saved[key]
+    (tmp_path / "train.json").write_text(json.dumps(saved))
+    check_folder(tmp_path, TINY, resume=True)
+    with pytest.raises(CheckpointError, match="least_words was 1, now 2"):
+        check_folder(tmp_path, dataclasses.replace(TINY, least_words=2), resume=True)
+
+
 def test_status_is_that_of_the_last_stage(tmp_path):
     assert run_status(tmp_path) == "no step saved yet"
     for name, step in (("autoencoder", 4), ("diffusion", 2)):

@@ -30,18 +30,25 @@ def open_picture(path: str | Path, size: int, channels: int = 3) -> Tensor:
             image = ImageOps.exif_transpose(image)
             if image.mode.startswith("I") or image.mode == "F":
                 image = _eight_bit(image)
-            if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            image = image.convert("L" if channels == 1 else "RGB")
-            image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
-            pixels = torch.from_numpy(np.array(image))
+            pixels = one_picture(image, size, channels)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
     except Exception as error:  # decoders of damaged files raise nearly anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{path}: cannot be read as a picture ({reason}); remove or replace it") from None
-    return pixels.reshape(size, size, channels).permute(2, 0, 1)
+    return pixels
+
+
+def one_picture(image, size: int, channels: int) -> Tensor:
+    """A picture that PIL holds as (channels, size, size) uint8: on white, cropped to its middle square."""
+    from PIL import Image, ImageOps
+
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image = image.convert("L" if channels == 1 else "RGB")
+    image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(image)).reshape(size, size, channels).permute(2, 0, 1)
 
 
 def _eight_bit(image):

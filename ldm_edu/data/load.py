@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from ldm_edu.data import images
+from ldm_edu.data import captioned, images
 from ldm_edu.data.digits import digits
 from ldm_edu.data.pictures import Pictures, to_bytes
 
@@ -23,8 +23,23 @@ CREDITS = {
     "shapes": "Made by ldm_edu.",
     "scenes": "Made by ldm_edu.",
     "fashion_mnist": "Fashion-MNIST, Zalando SE, MIT licence.",
+    "emoji64_permissive.npz": "Noto Emoji and Blob Emoji, Google and contributors, Apache-2.0; Twemoji, Twitter and "
+    "contributors, CC BY 4.0; all scaled to 64×64 on white.",
 }
 """Whose pictures a set holds, and under which licence they may be used, where we know it."""
+
+
+def credit_for(data: str, credit: str = "") -> str:
+    """What a card says of whose pictures these are.
+
+    Args:
+        data: what `load_pictures` takes.
+        credit: what the user says, if anything.
+    """
+    known = CREDITS.get(Path(data).name if data.endswith(".npz") else data, "")
+    if credit or known or data in TORCHVISION:
+        return credit or known
+    return "Pictures of the user's own; whose they are, and under which licence, was not said."
 
 
 def load_pictures(
@@ -36,18 +51,21 @@ def load_pictures(
     download: bool = False,
     limit: int = 0,
 ) -> Pictures:
-    """Load a picture set by name, or a folder by its path.
+    """Load a picture set by name, or a folder or a file by its path.
 
-    A folder has no held-out part of its own: every tenth picture, by name, is held out, so it needs ten.
+    A folder has no held-out part of its own: every tenth picture, by name, is held out, so it needs ten. Where there
+    are captions (a .npz file, or a folder with a metadata.csv; see `ldm_edu.data.captioned`) it is every tenth caption.
 
     Args:
-        name: "digits", "shapes", "scenes", "mnist", "fashion_mnist", "cifar10", "flowers102", or a folder.
+        name: "digits", "shapes", "scenes", "mnist", "fashion_mnist", "cifar10", "flowers102", a folder, or a .npz file,
+            which may also lie under root.
         size: height and width.
         train: the training part or the held-out part.
-        root, download: for torchvision's sets.
+        root: where torchvision's sets and .npz files lie.
+        download: for torchvision's sets.
         limit: only so many, spread evenly over the set, which may be sorted by class; 0 is all.
     Raises:
-        ValueError: neither a known name nor a folder, the set cannot be read, or a folder of fewer than ten pictures.
+        ValueError: neither a known name nor a folder nor a file, the set cannot be read, or there are fewer than ten.
     """
     if name == "digits":
         pictures = digits(size, train=train)
@@ -57,11 +75,15 @@ def load_pictures(
         pictures = scenes(size, train=train)
     elif name in TORCHVISION:
         pictures = TORCHVISION[name](size, train=train, root=root, download=download)
+    elif name.endswith(".npz"):
+        pictures = captioned.from_npz(_find(name, root), size, train=train)
+    elif (Path(name) / "metadata.csv").is_file():
+        pictures = captioned.from_folder(name, size, train=train)
     elif Path(name).is_dir():
         pictures = _part(images.folder(name, size), train, name)
     else:
         known = ", ".join(["digits", "shapes", "scenes", *TORCHVISION])
-        raise ValueError(f"{name}: neither a picture set ({known}) nor a folder")
+        raise ValueError(f"{name}: neither a picture set ({known}) nor a folder nor a .npz file")
     return _spread(pictures, limit) if 0 < limit < len(pictures) else pictures
 
 
@@ -101,6 +123,14 @@ def scenes(size: int = 64, *, train: bool = True, count: int = 20_000, unsaid: f
     said = leave_unsaid(drawn, unsaid if train else 0.0, generator=generator)
     pixels = torch.cat([to_bytes(draw(drawn[i : i + 1000], size)) for i in range(0, count, 1000)])
     return Pictures(pixels, captions=tuple(captions(said)))
+
+
+def _find(name: str, root: str | Path) -> Path:
+    """A file here, or under root."""
+    for path in (Path(name), Path(root) / name):
+        if path.is_file():
+            return path
+    raise ValueError(f"{name}: no such file, neither here nor under {root}; say with --root where it lies")
 
 
 def _part(pictures: Pictures, train: bool, where: str) -> Pictures:
