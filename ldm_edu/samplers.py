@@ -1,7 +1,8 @@
 """Samplers: from noise back to data, one step for each pair (t, s) of a decreasing list of times.
 
 Each is a generator that yields x after every step, the last one x_0, and sees the model only through
-denoise(x_t, t) -> Prediction. Derived in notebooks 04 (DDPM), 06 (DDIM) and 11 (Heun, DPM-Solver++).
+denoise(x_t, t) -> Prediction. `encode` goes the other way, from data to noise. Derived in notebooks 04 (DDPM),
+06 (DDIM, encode) and 11 (Heun, DPM-Solver++).
 """
 
 from __future__ import annotations
@@ -118,6 +119,30 @@ def dpmpp_2m(
         x = noise_ratio * x + schedule.signal[s].item() * (1 - ratio) * mixed
         x = x if after_step is None else after_step(x, s)
         x0_before, h_before = x0_hat, h
+        yield x
+
+
+def encode(denoise: Denoise, x: Tensor, ts: Sequence[int], schedule: Schedule) -> Iterator[Tensor]:
+    """DDIM upwards, from data to the noise that names them:  x_t = r x_s + (noise_t − r noise_s) ε̂(x_s, s).
+
+    With r = signal_t / signal_s; over x/signal and σ this is Euler's step upwards on the equation of `ddim`. ε̂ is
+    taken at s and not at t, so `ddim` over the same times comes back only up to an error of the order of a step.
+
+    Source: Song et al. 2021 (arXiv 2010.02502), §4.3, Eq. 13; notebook 06, (6.18).
+
+    Args:
+        denoise: denoise(x_t, t) -> Prediction. It is asked at t = 1 for s = 0, where there is no noise to estimate.
+        x: (B, *D) the data, at time ts[-1].
+        ts: strictly decreasing times in [0, T], the same list as for the way down; it is walked from its end.
+    Returns:
+        an iterator over x after each step; the last one is the code, at time ts[0].
+    Raises:
+        ValueError: at the first step: times that do not decrease or lie outside [0, T].
+    """
+    for t, s in reversed(_pairs(ts, schedule)):
+        ratio = (schedule.signal[t] / schedule.signal[s]).item()
+        width = schedule.noise[t].item() - ratio * schedule.noise[s].item()
+        x = ratio * x + width * denoise(x, max(s, 1)).eps
         yield x
 
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, HeunDiscreteScheduler
 
-from ldm_edu.data.toy import three_gaussians_mixture
+from ldm_edu.data.toy import sample_mixture, three_gaussians_mixture
 from ldm_edu.denoiser import make_denoiser, mixture_denoiser
 from ldm_edu.forward import q_posterior, q_sample
-from ldm_edu.samplers import ddim, dpmpp_2m, heun, last, normal_like, prior_sample
+from ldm_edu.samplers import ddim, dpmpp_2m, encode, heun, last, normal_like, prior_sample
 from ldm_edu.schedule import cosine, linear, scaled_linear, straight, timesteps, variance_exploding
 from ldm_edu.target import Prediction
 
@@ -295,6 +295,56 @@ def test_the_generator_decides_the_noise(eta):
 
     assert torch.equal(run(0), run(0))
     assert not torch.equal(run(0), run(1))
+
+
+@every_schedule
+def test_encoding_is_eulers_step_upwards(schedule):
+    """Over x/signal and σ:  x̄_t = x̄_s + (σ_t − σ_s) ε̂(x_s, s), with ε̂ asked at t = 1 for s = 0."""
+    denoise, ts = fake(schedule), [900, 600, 300, 50, 0]
+    x = start((5, 3))
+    sigma, signal = schedule.sigma, schedule.signal
+    for (s, t), ours in zip(pairwise(reversed(ts)), encode(denoise, x, ts, schedule), strict=True):
+        eps_hat = denoise(x, max(s, 1)).eps
+        x = signal[t] * (x / signal[s] + (sigma[t] - sigma[s]) * eps_hat)
+        torch.testing.assert_close(ours, x, rtol=1e-9, atol=1e-9)
+
+
+def test_encoding_reaches_times_without_signal():
+    schedule = straight(50)
+    denoise = mixture_denoiser(*(v.double() for v in three_gaussians_mixture()), schedule)
+    code = last(encode(denoise, start((6, 2)), [50, 40, 20, 0], schedule))
+    assert code.isfinite().all()
+
+
+def test_encoding_undoes_the_sampler_with_an_error_of_the_order_of_a_step():
+    """On a mixture's exact flow: twice the steps, half the error, in both directions of the round trip."""
+    schedule = cosine()
+    denoise = mixture_denoiser(*(v.double() for v in three_gaussians_mixture()), schedule)
+    x = sample_mixture(three_gaussians_mixture(), 200, torch.Generator().manual_seed(0)).double()
+    errors = []
+    for steps in (100, 200, 400):
+        ts = timesteps(schedule, steps)
+        back = last(ddim(denoise, last(encode(denoise, x, ts, schedule)), ts, schedule))
+        errors.append((back - x).square().mean().sqrt().item())
+    assert all(1.6 < a / b < 2.6 for a, b in pairwise(errors))
+    assert errors[-1] < 0.02
+
+
+def test_a_code_is_noise():
+    """Data go up to N(0, 1) codes: the exact flow carries one distribution into the other."""
+    schedule = cosine()
+    denoise = mixture_denoiser(*(v.double() for v in three_gaussians_mixture()), schedule)
+    x = sample_mixture(three_gaussians_mixture(), 4000, torch.Generator().manual_seed(0)).double()
+    code = last(encode(denoise, x, timesteps(schedule, 400), schedule))
+    assert code.mean(0).abs().max() < 0.1
+    assert (code.std(0) - 1).abs().max() < 0.1
+    assert abs(torch.corrcoef(code.T)[0, 1]) < 0.1
+
+
+@pytest.mark.parametrize("ts", [[], [5], [0, 5], [5, 5, 0], [11, 5, 0]])
+def test_bad_times_for_encoding(ts):
+    with pytest.raises(ValueError, match=r"strictly decreasing times in \[0, 10\]"):
+        next(encode(fake(linear(10)), start((2, 3)), ts, linear(10)))
 
 
 def test_prior_sample_has_the_noise_of_its_time():
