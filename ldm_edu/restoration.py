@@ -1,0 +1,181 @@
+"""Restoration: noise removed, small pictures enlarged, blur and holes undone, by the samplers as they are.
+
+Derived in notebook 10. What was measured is joined to what is likely in `ldm_edu.measurement`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ldm_edu.denoiser import Denoise, make_denoiser
+from ldm_edu.latent import LatentDiffusion
+from ldm_edu.measurement import Measure, with_measurement
+from ldm_edu.nets.unet import UNet
+from ldm_edu.samplers import ddim, last, prior_sample
+from ldm_edu.schedule import Schedule, timesteps
+
+
+def time_of(noise_level: float, schedule: Schedule) -> int:
+    """The t at which the schedule's noise / signal is nearest to a noise level:  σ_t ≈ noise_level.
+
+    y = x_0 + noise_level · n has the distribution of x_t / signal_t, so that `signal_t · y` is a valid x_t.
+
+    Source: notebook 10.
+
+    Args:
+        noise_level: standard deviation of the noise in y, in units of x_0 (pictures in [-1, 1]), at least σ_1 / 2.
+    Raises:
+        ValueError: a noise level outside what the schedule has.
+    """
+    sigma = schedule.sigma
+    if not sigma[1].item() / 2 <= noise_level <= sigma[-1].item():
+        raise ValueError(
+            f"noise_level must lie between σ_1 / 2 = {sigma[1].item() / 2:.3g} and σ_T = {sigma[-1].item():.3g} of the "
+            f"schedule, got {noise_level}; pictures are in [-1, 1], so a level in bytes is divided by 127.5"
+        )
+    return 1 + int((sigma[1:] - noise_level).abs().argmin())
+
+
+def posterior_mean(denoise: Denoise, y: Tensor, noise_level: float, schedule: Schedule) -> Tensor:
+    """The mean of all clean pictures that y = x_0 + noise_level · n may be:  x̂_0(signal_t y, t),  σ_t = noise_level.
+
+    Of all answers that y allows it has the least expected squared error, so the best expected PSNR a method can have
+    is near it. One call of the network.
+
+    Source: Efron 2011, Tweedie's formula (Robbins 1956); notebook 10.
+
+    Args:
+        denoise: denoise(x_t, t) -> Prediction.
+        y: (B, *D) noisy data. noise_level: see `time_of`.
+    """
+    t = time_of(noise_level, schedule)
+    return denoise(schedule.signal[t].item() * y, t).x0
+
+
+def posterior_sample(
+    denoise: Denoise,
+    y: Tensor,
+    noise_level: float,
+    schedule: Schedule,
+    *,
+    steps: int = 20,
+    eta: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """One of the clean pictures that y = x_0 + noise_level · n may be: the sampler, started at x_t = signal_t y.
+
+    It is a draw from p(x_0 | y) for an exact denoiser and short steps with eta = 1. With eta = 0 the answer is a
+    function of y. Its expected squared error is twice that of `posterior_mean` where the model is exact.
+
+    Source: Kawar et al. 2021 (arXiv 2101.09552), denoising by sampling the posterior; notebook 10.
+
+    Args:
+        denoise, y, noise_level: as for `posterior_mean`.
+        steps: of the sampler, at most as many as times remain.
+        eta, generator: see `ddim`.
+    """
+    t = time_of(noise_level, schedule)
+    if steps < 1:
+        raise ValueError(f"steps must be 1 or more, got {steps}")
+    ts = torch.linspace(t, 0, min(steps, t) + 1, dtype=torch.float64).round().long().tolist()
+    return last(ddim(denoise, schedule.signal[t].item() * y, ts, schedule, eta=eta, generator=generator))
+
+
+def restore(
+    model: LatentDiffusion,
+    y: Tensor,
+    measure: Measure,
+    *,
+    noise_level: float = 0.02,
+    labels: Tensor | None = None,
+    prompts: list[str] | None = None,
+    guidance: float = 1.0,
+    steps: int = 100,
+    eta: float = 1.0,
+    generator: torch.Generator | None = None,
+    batch: int = 64,
+) -> Tensor:
+    """Draw pictures that the model finds likely and that agree with what was measured, y = A(x_0) + noise.
+
+    Super-resolution is `restore(model, small, lambda x: downsample(x, 4))`, hole filling
+    `restore(model, y * mask, masked(mask))`, denoising `restore(model, y, lambda x: x, noise_level=0.2)`.
+
+    Source: Chung et al. 2023 (arXiv 2209.14687), Algorithm 1, with the step of `with_measurement`; notebook 10.
+
+    Args:
+        model: pixel or latent.
+        y: (B, …) measurements of pictures in [-1, 1].
+        measure: A, from pictures (B, C, H, W) of the model's size to y's shape; differentiable.
+        noise_level: standard deviation of the noise in y; a little more where the model (its autoencoder) cannot
+            show the picture exactly.
+        labels, prompts: the condition, if the model takes one; see `LatentDiffusion.conditions`.
+        guidance: w of classifier-free guidance; 1 is off.
+        steps: sampler steps; each costs one call of the networks and one gradient.
+        eta, generator: see `ddim`.
+        batch: how many at once.
+    Returns:
+        (B, C, H, W) float32 in [-1, 1].
+    Raises:
+        ValueError: options out of range, shapes that do not fit.
+    """
+    if guidance != 1 and labels is None and prompts is None:
+        raise ValueError(f"guidance = {guidance} needs labels or prompts; leave it at 1 without them")
+    if batch < 1:
+        raise ValueError(f"batch must be 1 or more, got {batch}")
+    device, dtype = model.latent_mean.device, model.latent_mean.dtype
+    y = y.to(device, torch.float32)
+    conds, unconds = (
+        [None] * -(-len(y) // batch) if c is None else c.split(batch) for c in model.conditions(len(y), labels, prompts)
+    )
+    ts = timesteps(model.schedule, steps)
+    start = prior_sample(
+        (len(y), *model.config.latent_shape), ts[0], model.schedule, generator=generator, device=device
+    )
+
+    def of_latent(latent: Tensor) -> Tensor:
+        return measure(model.decode(latent.to(dtype)).float())
+
+    pictures = []
+    for x, part, cond, uncond in zip(start.split(batch), y.split(batch), conds, unconds, strict=True):
+        plain = make_denoiser(
+            lambda x, t, cond: model.unet(x.to(dtype), t, cond),
+            model.schedule,
+            model.config.target,
+            cond=cond,
+            uncond=uncond,
+            guidance=guidance,
+        )
+        clip = None if model.autoencoder else 1.0
+        denoise = with_measurement(plain, part, of_latent, model.schedule, noise_level=noise_level, clip=clip)
+        x = last(ddim(denoise, x, ts, model.schedule, eta=eta, generator=generator))
+        with torch.no_grad():
+            pictures.append(model.decode(x.to(dtype)).float().clamp(-1, 1))
+    return torch.cat(pictures)
+
+
+class PictureConditioned(nn.Module):
+    """A U-Net that also sees a picture:  net(x_t, t, cond) = unet([x_t, cond], t), stacked as channels.
+
+    For super-resolution cond is the small picture, enlarged to x_t's size; one network then serves all factors it was
+    trained with. Trained with `ldm_edu.objectives.DiffusionObjective`, used with `make_denoiser(net, …, cond=…)`.
+
+    Source: Saharia et al. 2022 (SR3, arXiv 2104.07636), §2.3; notebook 10.
+
+    Args:
+        unet: with in_channels = channels of x_t + channels of cond, out_channels = channels of x_t.
+    """
+
+    def __init__(self, unet: UNet):
+        super().__init__()
+        self.unet = unet
+
+    def forward(self, x_t: Tensor, t: Tensor | int, cond: Tensor) -> Tensor:
+        """x_t (B, C, H, W), cond (B, C', H, W); (B, C, H, W)."""
+        if cond is None or cond.shape[::2] != x_t.shape[::2] or cond.shape[3] != x_t.shape[3]:
+            given = None if cond is None else tuple(cond.shape)
+            raise ValueError(
+                f"cond must be a picture for each x_t {tuple(x_t.shape)}, of its height and width, got {given}; "
+                "enlarge it first"
+            )
+        return self.unet(torch.cat([x_t, cond.to(x_t)], 1), t)
