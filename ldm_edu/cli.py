@@ -13,7 +13,7 @@ import typer
 
 from ldm_edu.config import TrainConfig
 from ldm_edu.latent import SamplerName
-from ldm_edu.options import Nothing, numbers, with_options
+from ldm_edu.options import Nothing, numbers, weights, with_options
 from ldm_edu.pretrained import DEFAULT_MODEL
 
 INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C stopped
@@ -125,6 +125,28 @@ def export(
     from ldm_edu.run import export as run_export
 
     run_export(run, out)
+
+
+@app.command()
+def sweep(
+    model: Annotated[str, typer.Argument(help="a checkpoint folder, or the name of a shipped model")] = DEFAULT_MODEL,
+    guidance: Annotated[
+        str, typer.Option(parser=weights, metavar="W,W,…", help="guidance weights; 1 is off")
+    ] = "1,2,3,5,8",
+    steps: Annotated[str, typer.Option(parser=numbers, metavar="N,N,…", help="sampler steps")] = "5,10,25,50",
+    count: Annotated[int, typer.Option(help="captions of each kind")] = 100,
+    sampler: Annotated[SamplerName, typer.Option(help="which sampler")] = "ddim",
+    seed: Annotated[int, typer.Option(help="seed of the captions and of the noise")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    write: Annotated[Optional[Path], typer.Option(help="write the table as JSON too")] = None,  # noqa: UP045
+) -> None:
+    """Measure how often captions are obeyed.
+
+    For each guidance weight and number of steps: captions as in training, and captions of combinations never seen.
+    """
+    from ldm_edu.run_sweep import run_sweep
+
+    run_sweep(model, guidance, steps, count=count, sampler=sampler, seed=seed, device=device, write=write)
 
 
 @app.command()

@@ -123,6 +123,14 @@ def numbers(text: str) -> tuple[int, ...]:
         raise typer.BadParameter(f"{text!r} is not a list of whole numbers such as 1,2,4, nor none") from None
 
 
+def weights(text: str) -> tuple[float, ...]:
+    """ "1,2.5" as numbers."""
+    try:
+        return tuple(float(n) for n in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a list of numbers such as 1,2.5") from None
+
+
 def docstring_args(kind: type) -> dict[str, str]:
     """The entries of the Args section of a docstring: name -> text."""
     section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", inspect.getdoc(kind) or "", re.M | re.S)

@@ -1,8 +1,8 @@
-"""Figures of conditions: a table of colour pictures, and where a picture's pixels look in a text. Notebook 08."""
+"""Figures of conditions: a table of colour pictures, where pixels look in a text, captions obeyed. Notebook 08."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -66,6 +66,25 @@ def word_maps(pictures: Tensor, words: Sequence[Sequence[str]], maps: Tensor, wi
         for ax, word, weight in zip(row[1:], caption, weights, strict=False):
             ax.imshow(weight.cpu().numpy(), cmap="gray", vmin=0, vmax=top, interpolation="nearest")
             ax.set_title(word, loc="center", fontsize=10)
+
+
+def obeyed_curves(points: Sequence[Mapping[str, float]], width: float = 9.5) -> None:
+    """Draw the share of captions obeyed over the guidance weight, a line for each number of steps.
+
+    Args:
+        points: guidance, steps, seen, unseen of each setting, as `ldm-edu sweep --write` stores them.
+    """
+    from matplotlib import pyplot as plt
+
+    _, axes = plt.subplots(1, 2, figsize=(width, 3.4), sharey=True)
+    titles = {"seen": "combinations as in training", "unseen": "combinations never shown"}
+    for ax, (name, title) in zip(axes, titles.items(), strict=True):
+        for marker, steps in zip("osD^vP*X", sorted({p["steps"] for p in points}), strict=False):
+            chosen = sorted((p["guidance"], 100 * p[name]) for p in points if p["steps"] == steps)
+            ax.plot(*zip(*chosen, strict=True), marker=marker, markersize=5, label=f"{steps:g} steps")
+        ax.set(title=title, xlabel="guidance weight w", ylim=(-3, 103))
+    axes[0].set_ylabel("captions obeyed in every word, %")
+    axes[1].legend(loc="best")
 
 
 def _picture(ax, picture: Tensor) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from matplotlib import pyplot as plt
 
-from ldm_edu.plot_guidance import picture_table, word_maps
+from ldm_edu.plot_guidance import obeyed_curves, picture_table, word_maps
 
 pytestmark = pytest.mark.usefixtures("no_display")
 
@@ -48,3 +48,12 @@ def test_word_maps_draw_each_word_in_one_scale_and_nothing_for_words_that_are_no
 def test_word_maps_refuse_what_does_not_fit(count, length):
     with pytest.raises(ValueError, match="do not fit together"):
         word_maps(torch.zeros(2, 3, 4, 4), [["a"], ["a", "red", "cross"]], torch.zeros(count, length, 2, 2))
+
+
+def test_obeyed_curves_have_a_line_for_each_number_of_steps():
+    points = [{"guidance": w, "steps": n, "seen": w * n / 100, "unseen": w / 10} for n in (5, 10) for w in (3.0, 1.0)]
+    obeyed_curves(points)
+    seen, unseen = plt.gcf().axes
+    assert [line.get_xdata().tolist() for line in seen.lines] == [[1, 3], [1, 3]]
+    assert seen.lines[1].get_ydata().tolist() == pytest.approx([10, 30])
+    assert unseen.lines[0].get_ydata().tolist() == pytest.approx([10, 30])
