@@ -53,16 +53,23 @@ def shared(
 def train(
     out: Annotated[Path, typer.Option(help="the run's folder")],
     given: dict,
+    config: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="settings: a file like a run's train.json, or a shipped recipe's name; options given beside win"
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out, if there is one")] = False,
 ) -> None:
     """Train a latent diffusion model.
 
     First an autoencoder, then the diffusion model in its latents; scores and card follow.
     """
+    from ldm_edu.recipes import read_recipe
     from ldm_edu.run import run_training
 
     given = {k: None if v is Nothing else v for k, v in given.items()}
-    run_training(given, out, resume=resume)
+    run_training((read_recipe(config) if config else {}) | given, out, resume=resume)
 
 
 @app.command()

@@ -1,0 +1,79 @@
+"""Settings of whole trainings that come with the package, a file each, for `ldm-edu train --config NAME`.
+
+A file is a run's train.json, or only those of its lines that differ from the demo's. Notebook 07 trains such models.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+
+from ldm_edu.checkpoint import read_json
+from ldm_edu.config import TrainConfig
+
+SHIPPED = Path(__file__).parent
+WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
+
+
+def shipped_recipes() -> list[str]:
+    """The names of the recipes that come with the package."""
+    return sorted(p.stem for p in SHIPPED.glob("*.json"))
+
+
+def read_recipe(name: str | Path) -> dict:
+    """The settings in a file on disk, or in a shipped one by its name, flat as `replace_flat` takes them.
+
+    Raises:
+        ValueError: no such file or recipe, no JSON, a setting that there is not, or a value of another type.
+    """
+    path = Path(name)
+    if not path.is_file():
+        if str(name) not in shipped_recipes():
+            known = ", ".join(shipped_recipes())
+            raise ValueError(f"{name}: no such file, and no shipped recipe of that name; shipped are: {known}")
+        path = SHIPPED / f"{name}.json"
+    settings, kinds = read_json(path), dict(_kinds(TrainConfig()))
+    for key, value in settings.items():
+        if key not in kinds:
+            near = difflib.get_close_matches(key, kinds, 1)
+            raise ValueError(f"{path}: there is no setting {key!r}" + (f"; is {near[0]} meant?" if near else ""))
+        if not _fits(value, kinds[key]):
+            raise ValueError(f"{path}: {key} must be {_words(kinds[key])}, got {value!r}")
+    return settings
+
+
+def _kinds(config: object, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """(key, type) of every setting, the nested ones too."""
+    hints = typing.get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from _kinds(value, f"{prefix}{field.name}.")
+        else:
+            yield f"{prefix}{field.name}", hints[field.name]
+
+
+def _fits(value: object, kind: object) -> bool:
+    """Whether a value out of JSON is of a field's type; JSON has lists where Python has tuples."""
+    of = typing.get_args(kind)
+    if typing.get_origin(kind) is typing.Literal:
+        return value in of
+    if typing.get_origin(kind) is tuple:
+        return isinstance(value, list) and all(_fits(v, of[0]) for v in value)
+    if of:
+        return any(_fits(value, k) for k in of)
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, int | float if kind is float else kind)
+
+
+def _words(kind: object) -> str:
+    of = typing.get_args(kind)
+    if typing.get_origin(kind) is typing.Literal:
+        return "one of " + ", ".join(of)
+    if typing.get_origin(kind) is tuple:
+        return f"a list, each {WORDS[of[0]]}"
+    return " or ".join(WORDS[k] for k in of) if of else WORDS[kind]
