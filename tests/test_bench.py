@@ -9,6 +9,7 @@ import pytest
 import torch
 from tiny import TINY
 
+from ldm_edu.bench import generate as prompt
 from ldm_edu.bench import ours as our_side
 from ldm_edu.bench import quality, run_bench
 from ldm_edu.bench.comparisons import COMPARISONS
@@ -20,9 +21,14 @@ from ldm_edu.cli import main
 from ldm_edu.data.load import shapes
 from ldm_edu.data.pictures import to_float
 from ldm_edu.fit import FitConfig, fit, seeded
+from ldm_edu.latent import LatentDiffusion
+from ldm_edu.model_config import ModelConfig
+from ldm_edu.nets.autoencoder import AutoencoderConfig
+from ldm_edu.nets.text import TextConfig
 from ldm_edu.nets.unet import UNet, UNetConfig
 from ldm_edu.objectives import DiffusionObjective
 from ldm_edu.schedule import cosine
+from ldm_edu.stable_diffusion import unet_from_diffusers
 
 TINY_UNET = UNetConfig(in_channels=3, out_channels=3, width=8, multipliers=(1, 2), heads=2, groups=4)
 SIZES = Sizes(
@@ -185,7 +191,12 @@ def test_the_courses_sizes_are_comparable():
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "import" else name for name in COMPARISONS]
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name == "import" else name
+        for name in COMPARISONS
+        if name != "generate"  # it needs a model that takes text; see below
+    ],
 )
 def test_each_comparison_runs(name):
     pytest.importorskip("diffusers")
@@ -255,6 +266,45 @@ def test_bench_without_diffusers_says_how_to_get_it(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "diffusers", None)
     assert main(["bench", "import"]) == 2
     assert capsys.readouterr().err == "ldm-edu: the comparison needs the package diffusers: pip install diffusers\n"
+
+
+# --- drawing a prompt ---
+
+
+@pytest.fixture
+def reader(tmp_path, monkeypatch):
+    """A tiny model that takes text, behind stems, in the place of the shipped one."""
+    text = TextConfig(words=("a", "red", "circle"), length=20, width=16, depth=1, heads=2)
+    unet = dataclasses.replace(TINY_UNET, in_channels=4, out_channels=4, stem=2, attention=(0,), context_dim=16)
+    autoencoder = AutoencoderConfig(width=8, multipliers=(1,), stem=4, groups=4, middle_attention=False)
+    model = LatentDiffusion(ModelConfig(32, 3, unet, autoencoder, text=text), cosine())
+    model.save(tmp_path / "reader")
+    monkeypatch.setattr(prompt, "MODEL", str(tmp_path / "reader"))
+    return model
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("reader")
+@pytest.mark.skipif(sys.platform == "win32", reason="counts the CPU time of child processes")
+def test_a_prompt_is_drawn_by_both_sides():
+    pytest.importorskip("diffusers")
+    started, alone = COMPARISONS["generate"](SETTING)
+    for row in (started, alone):
+        assert row.ratio.median > 0
+        assert row.parameters[0] == row.parameters[1]
+    assert "from start to end" in started.a
+
+
+def test_what_is_drawn_with_has_the_structure_of_the_model(reader):
+    pytest.importorskip("diffusers")
+    unet, autoencoder = prompt.twins(reader)
+    config = dataclasses.replace(prompt.folded(reader.config.unet), zero_init=False)
+    net = unet_from_diffusers(unet.state_dict(), config).unet
+    x, t = torch.randn(2, 16, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([3, 900])
+    context = torch.randn(2, 20, 16, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        torch.testing.assert_close(net(x, t, context), unet(x, t, context).sample, rtol=1e-4, atol=1e-4)
+    assert prompt.drawing(unet, autoencoder, 2, 4, 8)().shape == (prompt.COUNT, 3, 32, 32)
 
 
 # --- time to quality ---

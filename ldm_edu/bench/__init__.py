@@ -5,6 +5,7 @@ rows.py          a comparison as text and JSON
 ours.py          what is measured on our side
 theirs.py        what is measured on diffusers' side
 comparisons.py   the comparisons
+generate.py      a prompt drawn by a new process
 quality.py       CPU time to a quality
 """
 
@@ -32,7 +33,7 @@ def run_bench(
     """Measure what is asked for, and print each row as it is there, or all of them as JSON.
 
     Args:
-        what: structure, small, sampling, latent, options, import, quality; all but quality where empty.
+        what: structure, small, sampling, latent, options, import, generate, quality; all but quality where empty.
         seconds: to measure each row, at least.
         threads: CPU threads.
         device: auto, cpu or cuda.

@@ -12,6 +12,7 @@ from torch import nn
 
 from ldm_edu.bench import ours, theirs
 from ldm_edu.bench.choices import has_bfloat16, options
+from ldm_edu.bench.generate import generate
 from ldm_edu.bench.ours import Choices
 from ldm_edu.bench.pairs import Ratio, Work, ratio_of
 from ldm_edu.bench.rows import Row
@@ -176,4 +177,5 @@ COMPARISONS: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "latent": latent,
     "options": options,
     "import": imports,
+    "generate": generate,
 }
