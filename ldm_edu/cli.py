@@ -1,4 +1,4 @@
-"""The command line: ldm-edu train, generate, info, bench, check, progress.
+"""The command line: ldm-edu train, generate, play, info, bench, check, progress.
 
 Errors that a user can mend are one line on standard error and exit code 2; --debug shows the traceback.
 """
@@ -102,6 +102,18 @@ def generate(
         prompt, model, out, count=count, label=label, negative=negative, steps=steps, sampler=sampler, eta=eta,
         guidance=guidance, interval=interval, seed=seed, batch=batch, scale=scale, device=device,
     )  # fmt: skip
+
+
+@app.command()
+def play(
+    model: Annotated[str, typer.Option(help="a checkpoint folder, or the name of a shipped model")] = DEFAULT_MODEL,
+    port: Annotated[int, typer.Option(help="where to serve it; the next free one if it is taken")] = 8866,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="print the address, open nothing")] = False,
+) -> None:
+    """Open the playground: a page on this machine that draws with a checkpoint and shows how."""
+    from ldm_edu.run_play import run_play
+
+    run_play(model, port=port, browser=not no_browser)
 
 
 @app.command()
