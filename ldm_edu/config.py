@@ -20,7 +20,9 @@ from ldm_edu.target import Target, check_target
 ScheduleName = Literal["linear", "scaled_linear", "cosine", "straight"]
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["no", "fp16", "bf16"]
-LEAST = (("T", 2), ("save_every", 1), ("least_words", 1), ("limit", 0), ("size", 8), ("l1", 0), ("kl", 0))
+LEAST = {"T": 2, "save_every": 1, "least_words": 1, "limit": 0, "size": 8} | dict.fromkeys(
+    ("l1", "kl", "adversarial", "adversarial_start", "perceptual"), 0
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,9 @@ class TrainConfig:
         condition_dropout: share of examples trained without their condition, for guidance.
         l1: weight of the autoencoder's absolute error, beside its squared error.
         kl: weight of the autoencoder's KL term, a latent component.
+        adversarial: pull of the autoencoder's discriminator, as a multiple of that of its other errors; 0 is off.
+        adversarial_start: steps of the autoencoder before the discriminator counts.
+        perceptual: weight of the autoencoder's LPIPS distance; 0 is off. It needs VGG's weights.
         autoencoder: the autoencoder's size.
         autoencoder_fit: how the autoencoder is trained.
         text: the text encoder's size, where the set has captions.
@@ -77,6 +82,9 @@ class TrainConfig:
     condition_dropout: float = 0.1
     l1: float = 0.1
     kl: float = 1e-4
+    adversarial: float = 0.0
+    adversarial_start: int = 0
+    perceptual: float = 0.0
     autoencoder: AutoencoderConfig = AutoencoderConfig(multipliers=(1, 2), stem=2, middle_attention=False)
     autoencoder_fit: FitConfig = FitConfig(steps=600, batch=32)
     text: TextConfig = TextConfig()
@@ -93,11 +101,20 @@ class TrainConfig:
             if getattr(self, name) not in get_args(kinds):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(kinds))}, got {getattr(self, name)!r}")
         check_target(self.target)
-        for name, least in LEAST:
+        for name, least in LEAST.items():
             if not least <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
         if not 0 <= self.condition_dropout < 1:
             raise ValueError(f"condition_dropout must lie in [0, 1), got {self.condition_dropout}")
+        if (self.adversarial or self.perceptual) and not self.latent:
+            raise ValueError("adversarial and perceptual are losses of the autoencoder, and --no-latent trains none")
+        if self.adversarial and self.adversarial_start >= self.autoencoder_fit.steps:
+            raise ValueError(
+                f"adversarial_start must be less than the autoencoder's {self.autoencoder_fit.steps} steps, or the "
+                f"discriminator never counts; got {self.adversarial_start}"
+            )
+        if self.perceptual and self.size < 16:
+            raise ValueError(f"perceptual needs pictures of 16 pixels or more, got size {self.size}")
         divisor = (self.autoencoder.factor if self.latent else 1) * self.unet.factor
         if self.size % divisor:
             raise ValueError(f"size must be a multiple of {divisor}, the downsampling of the networks, got {self.size}")

@@ -16,14 +16,17 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from ldm_edu.adversary import Adversary
 from ldm_edu.checkpoint import read_about
 from ldm_edu.config import TrainConfig
 from ldm_edu.data.pictures import Pictures, to_float
 from ldm_edu.fit import Batch, FitConfig, Progress, fit
 from ldm_edu.latent import LatentDiffusion
 from ldm_edu.model_config import ModelConfig
+from ldm_edu.nets.discriminator import PatchDiscriminator
 from ldm_edu.nets.text import NOTHING, tokenize, vocabulary
 from ldm_edu.objectives import AutoencoderObjective, DiffusionObjective
+from ldm_edu.perceptual import lpips
 from ldm_edu.run_folder import check_folder, claim
 
 if TYPE_CHECKING:
@@ -66,6 +69,8 @@ def train(
     model_config = model_config_for(config, pictures)
     accelerator = accelerator or make_accelerator(config, out)
     check_folder(out, config, resume)
+    with accelerator.main_process_first():  # one process downloads
+        distance = lpips(accelerator.device, download=config.download) if config.perceptual else None
     accelerator.wait_for_everyone()  # all have looked before one writes
     if accelerator.is_main_process:
         claim(out, config)
@@ -77,6 +82,7 @@ def train(
     with torch.random.fork_rng(devices=[]):  # the networks' first weights come from the seed, and nothing else changes
         torch.default_generator.manual_seed(config.seed)
         model = LatentDiffusion(model_config, config.make_schedule()).to(device)
+        adversary = make_adversary(config, pictures.channels) if config.adversarial else None
     pixels = pictures.pixels.to(device)
     if config.flip:
         pixels = torch.cat([pixels, pixels.flip(-1)])
@@ -114,7 +120,14 @@ def train(
             index = torch.randint(len(pixels), (n,), generator=generator, device=device)
             return to_float(pixels[index]), torch.randn(n, *latent_shape, generator=generator, device=device)
 
-        objective = AutoencoderObjective(model.autoencoder, config.l1, config.kl)
+        objective = AutoencoderObjective(
+            model.autoencoder,
+            config.l1,
+            config.kl,
+            adversary=adversary,
+            perceptual=config.perceptual,
+            distance=distance,
+        )
         averaged = run_stage("autoencoder", objective, picture_batch, config.autoencoder_fit)
         model.autoencoder.load_state_dict(averaged.autoencoder.state_dict())
         model.autoencoder.requires_grad_(False).eval()
@@ -161,6 +174,13 @@ def train(
         sampled.save_weights(out)
     accelerator.end_training()
     return sampled, seconds
+
+
+def make_adversary(config: TrainConfig, channels: int) -> Adversary:
+    """The autoencoder's discriminator with the weight and the start that the configuration says."""
+    return Adversary(
+        PatchDiscriminator(channels), config.adversarial, config.adversarial_start * config.autoencoder_fit.batch
+    )
 
 
 @torch.no_grad()
