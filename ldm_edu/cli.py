@@ -1,4 +1,4 @@
-"""The command line: ldm-edu train, generate, play, info, bench, check, progress.
+"""The command line: ldm-edu train, generate, edit and their like; `ldm-edu --help` lists them.
 
 Errors that a user can mend are one line on standard error and exit code 2; --debug shows the traceback.
 """
@@ -11,6 +11,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from ldm_edu import cli_edit
 from ldm_edu.config import TrainConfig
 from ldm_edu.latent import SamplerName
 from ldm_edu.options import Nothing, numbers, weights, with_options
@@ -102,6 +103,10 @@ def generate(
         prompt, model, out, count=count, label=label, negative=negative, steps=steps, sampler=sampler, eta=eta,
         guidance=guidance, interval=interval, seed=seed, batch=batch, scale=scale, device=device,
     )  # fmt: skip
+
+
+for command in cli_edit.COMMANDS:
+    app.command()(command)
 
 
 @app.command()
