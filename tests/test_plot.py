@@ -5,7 +5,9 @@ import io
 import pytest
 import torch
 from PIL import Image
+from torchvision.utils import make_grid
 
+from ldm_edu.data.pictures import to_bytes
 from ldm_edu.plot import grid, save_png, save_rows
 
 
@@ -49,3 +51,10 @@ def test_few_pictures_keep_their_size_beside_many(tmp_path):
     )
     assert wide == width
     assert tall < 2 * one
+
+
+@pytest.mark.parametrize(("count", "channels", "columns"), [(1, 3, 8), (3, 1, 8), (7, 3, 3), (6, 3, 2)])
+def test_a_grid_is_laid_out_as_torchvisions(count, channels, columns):
+    pictures = 2 * torch.rand(count, channels, 5, 4, generator=torch.Generator().manual_seed(0)) - 1
+    expected = make_grid(to_bytes(pictures), nrow=columns, padding=2, pad_value=255)
+    assert torch.equal(grid(pictures, columns), expected)
