@@ -21,15 +21,15 @@ STYLE = """
 .ldm-top { align-items: center; gap: 8px; flex-wrap: wrap; padding-bottom: 6px; }
 .ldm-top > :first-child { flex: 1 1 320px; }
 .ldm-panels { flex-wrap: wrap; gap: 12px; align-items: stretch; overflow: visible; }
-.ldm-panel { flex: 1 1 540px; border: 1px solid #bbb; border-radius: 6px; padding: 8px 12px; overflow: visible; }
+.ldm-panel { flex: 1 1 420px; border: 1px solid #bbb; border-radius: 6px; padding: 8px 12px; overflow: visible; }
 .ldm-row { flex-wrap: wrap; gap: 4px 10px; overflow: visible; }
 .ldm-strip { flex: 1 1 288px; }
 .ldm-tiles { display: flex; flex-wrap: wrap; gap: 6px 4px; line-height: 15px; }
 .ldm-tiles figure { margin: 0; text-align: center; }
 .ldm-tiles figcaption { font-size: 11px; white-space: pre-line; overflow-wrap: anywhere; }
-.ldm-tiles img { image-rendering: pixelated; display: block; margin: 0 auto; max-width: none; }
+.ldm-tiles img { image-rendering: pixelated; display: block; margin: 0 auto; max-width: none; outline: 1px solid #ccc; }
 .ldm-empty { width: 256px; height: 271px; line-height: 271px; text-align: center; color: #767676; background: #f2f2f2; }
-.ldm-known { font-size: 12px; line-height: 18px; }
+.ldm-known { display: inline-block; margin-left: 12px; vertical-align: top; color: #555; }
 .ldm-heading { font-size: 12px; font-weight: 600; line-height: 18px; }
 .ldm-error, .ldm-remark { line-height: 18px; overflow-wrap: anywhere; }
 .ldm-error { color: #b00020; }
