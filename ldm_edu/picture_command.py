@@ -71,7 +71,7 @@ def said_of_size(seen: int, side: int, trained: int) -> list[str]:
     """
     if seen == side == trained:
         return []
-    shown = f"{side}×{side} pixels" if seen == side else f"{seen}×{seen} pixels at {side}×{side}"
+    shown = f"a square of {seen}×{seen} pixels" + ("" if seen == side else f" at {side}×{side}")
     trained_at = ", the size it was trained at" if side == trained else f"; it was trained at {trained}×{trained}"
     lost = " What it draws is enlarged again and lacks fine detail; see --size." if seen > side else ""
     return [f"The model is shown {shown}{trained_at}.{lost}"]
@@ -85,14 +85,10 @@ def said_of_colour(picture: Picture, model: LatentDiffusion, what: str) -> list[
     return [f"The {who} is grey: so is {what}."]
 
 
-def say(*sentences: str) -> None:
-    """Tell the user, on standard error."""
+def finish(picture: Picture, place: Path, *sentences: str) -> None:
+    """Write the result; say where, and on standard error what else the user should know of it."""
+    write_picture(picture, place)
     for sentence in sentences:
         print(sentence, file=sys.stderr)
-
-
-def finish(picture: Picture, place: Path) -> None:
-    """Write the result, and say where."""
-    write_picture(picture, place)
     height, width = picture.size
     print(f"{width}×{height} pixels written to {place}")

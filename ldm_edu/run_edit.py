@@ -23,7 +23,6 @@ from ldm_edu.picture_command import (
     said_of_colour,
     said_of_size,
     said_of_source,
-    say,
 )
 from ldm_edu.picture_file import (
     Picture,
@@ -67,11 +66,11 @@ def run_edit(
     condition = asked_for(model, prompt, label, negative, guidance)
     shown = said_of_source(model, source)
     height, width = given.size
-    trained, side = model.config.size, size or model.config.size
+    trained, side = model.config.size, model.config.size if size is None else size
     model = at_size(model, side)
-    say(*given.notes, *said_of_size(max(height, width), side, trained))
+    said = [*given.notes, *said_of_size(max(height, width), side, trained)]
     if given.channels > model.config.channels:
-        say(*said_of_colour(given, model, "the result"))
+        said += said_of_colour(given, model, "the result")
 
     scale = side / max(height, width)
     h, w = max(1, round(height * scale)), max(1, round(width * scale))
@@ -84,7 +83,7 @@ def run_edit(
         generator = seeded(seed, "edit")
         new = image_to_image(model, square, condition, strength=strength, steps=steps, eta=eta, generator=generator)
     new = resized(new[:, :, top : top + h, left : left + w].cpu(), height, width)
-    finish(with_content(given, new, given.opacity()), place)
+    finish(with_content(given, new, given.opacity()), place, *said)
 
 
 def run_inpaint(
@@ -118,10 +117,10 @@ def run_inpaint(
         raise ValueError(f"{'--box' if mask is None else mask} marks {what}")
     model = load_model(checkpoint, device)
     condition = asked_for(model, prompt, label, negative, guidance)
-    trained, side = model.config.size, size or model.config.size
+    trained, side = model.config.size, model.config.size if size is None else size
     model = at_size(model, side)
     top, left, seen = window_around(hole, side)
-    say(*given.notes, *said_of_size(seen, side, trained), *said_of_colour(given, model, "what fills the hole"))
+    said = [*given.notes, *said_of_size(seen, side, trained), *said_of_colour(given, model, "what fills the hole")]
 
     known, free = as_channels(given.floats(), model.config.channels), torch.from_numpy(hole)[None, None]
     if strength == 1:
@@ -135,7 +134,8 @@ def run_inpaint(
         model, square, free, condition,
         strength=strength, steps=steps, jumps=jumps, eta=eta, generator=seeded(seed, "inpaint"),
     )  # fmt: skip
-    finish(with_hole_filled(given, laid_back(resized(new.cpu(), seen, seen), top, left, given.size), hole), place)
+    new = laid_back(resized(new.cpu(), seen, seen), top, left, given.size)
+    finish(with_hole_filled(given, new, hole), place, *said)
 
 
 def window_around(hole: np.ndarray, side: int) -> tuple[int, int, int]:

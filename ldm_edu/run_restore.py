@@ -14,7 +14,7 @@ from ldm_edu.edit_inputs import Condition, denoiser_for
 from ldm_edu.fit import seeded
 from ldm_edu.latent import LatentDiffusion
 from ldm_edu.measurement import Measure, downsample
-from ldm_edu.picture_command import asked_for, finish, load_model, said_of_colour, say
+from ldm_edu.picture_command import asked_for, finish, load_model, said_of_colour
 from ldm_edu.picture_file import GREY, MOST_PIXELS, as_channels, place_for, read_picture, with_content
 from ldm_edu.restoration import posterior_mean, restore
 from ldm_edu.tiles import joined, tile_corners, window
@@ -52,7 +52,7 @@ def run_upscale(
     channels, side = min(given.channels, model.config.channels), model.config.size
     if side % factor:
         raise ValueError(f"--factor {factor}: this model draws {side}×{side}, which is no multiple of it")
-    say(*given.notes, *said_of_colour(given, model, "the result"))
+    said = [*given.notes, *said_of_colour(given, model, "the result")]
 
     def smaller(pictures: Tensor) -> Tensor:
         return downsample(as_channels(pictures, channels), factor)
@@ -64,7 +64,7 @@ def run_upscale(
     opacity = given.opacity()
     if opacity is not None:
         opacity = F.interpolate(opacity, (height, width), mode="bicubic", align_corners=False).clamp(0, 1)
-    finish(with_content(given, as_channels(new, channels), opacity), place)
+    finish(with_content(given, as_channels(new, channels), opacity), place, *said)
 
 
 def run_denoise(
@@ -98,7 +98,7 @@ def run_denoise(
     level = sigma / 127.5
     if channels < given.channels:  # independent noise of three colours shrinks in their weighted sum
         level *= math.hypot(*GREY)
-    say(*given.notes, *said_of_colour(given, model, "the result"))
+    said = [*given.notes, *said_of_colour(given, model, "the result")]
 
     noisy = as_channels(given.floats(), channels)
     in_one_call = draws is None and model.autoencoder is None and channels == model.config.channels
@@ -106,7 +106,7 @@ def run_denoise(
         model, noisy, lambda pictures: as_channels(pictures, channels), level, condition,
         factor=1, steps=steps, draws=0 if in_one_call else draws or 1, generator=seeded(seed, "denoise"),
     )  # fmt: skip
-    finish(with_content(given, as_channels(new, channels), given.opacity()), place)
+    finish(with_content(given, as_channels(new, channels), given.opacity()), place, *said)
 
 
 def check_draws(draws: int) -> None:
