@@ -154,7 +154,7 @@ def as_channels(pictures: Tensor, channels: int) -> Tensor:
 
 
 def with_content(picture: Picture, content: Tensor, opacity: Tensor | None = None) -> Picture:
-    """A picture of another content, of any size, with the old one's depth; notes are dropped.
+    """A picture of another content, of any size, with the old one's depth (colour has 8 bits); notes are dropped.
 
     Args:
         content: (1, 1 or 3, H, W) in [-1, 1], as seen over white.
@@ -164,9 +164,10 @@ def with_content(picture: Picture, content: Tensor, opacity: Tensor | None = Non
     if opacity is not None:
         seen_through = torch.where(opacity > 0, opacity, 1)
         content = 1 + (content - 1) / seen_through  # the colour that gives the content when laid over white
-    kind = picture.values.dtype
-    values = ((content[0].clamp(-1, 1) + 1) * (picture.top / 2)).round().permute(1, 2, 0).numpy().astype(kind)
-    alpha = None if opacity is None else (opacity[0, 0].clamp(0, 1) * picture.top).round().numpy().astype(kind)
+    kind = picture.values.dtype if content.shape[1] == 1 else np.uint8
+    top = np.iinfo(kind).max
+    values = ((content[0].clamp(-1, 1) + 1) * (top / 2)).round().permute(1, 2, 0).numpy().astype(kind)
+    alpha = None if opacity is None else (opacity[0, 0].clamp(0, 1) * top).round().numpy().astype(kind)
     profile = picture.profile if values.shape[2] == picture.channels else None
     return Picture(values, alpha, profile)
 

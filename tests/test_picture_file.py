@@ -228,6 +228,11 @@ def test_values_come_back_from_floats(tmp_path, name):
     np.testing.assert_array_equal(with_content(picture, floats).values, picture.values)
 
 
+def test_colour_in_place_of_deep_grey_has_bytes():
+    new = with_content(Picture(DEEP[:, :, None]), torch.ones(1, 3, 2, 2))
+    np.testing.assert_array_equal(new.values, np.full((2, 2, 3), 255, np.uint8), strict=True)
+
+
 def test_black_and_white_are_the_ends_of_the_range():
     for top, kind in ((255, np.uint8), (65535, np.uint16)):
         assert Picture(np.array([[[0], [top]]], kind)).floats().tolist() == [[[[-1.0, 1.0]]]]
