@@ -29,11 +29,11 @@ STYLE = """
 .ldm-tiles figcaption { font-size: 11px; white-space: pre-line; overflow-wrap: anywhere; }
 .ldm-tiles img { image-rendering: pixelated; display: block; margin: 0 auto; max-width: none; outline: 1px solid #ccc; }
 .ldm-empty { width: 256px; height: 271px; line-height: 271px; text-align: center; color: #767676; background: #f2f2f2; }
-.ldm-known { display: inline-block; margin-left: 12px; vertical-align: top; color: #555; }
+.ldm-known { display: inline-block; margin-left: 12px; vertical-align: top; color: var(--jp-ui-font-color2, #555); }
 .ldm-heading { font-size: 12px; font-weight: 600; line-height: 18px; }
 .ldm-error, .ldm-remark { line-height: 18px; overflow-wrap: anywhere; }
-.ldm-error { color: #b00020; }
-.ldm-remark { color: #7a5200; }
+.ldm-error { color: #d0263b; }
+.ldm-remark { color: #a86400; }
 """
 
 
@@ -137,7 +137,8 @@ class Panel:
 
         self.model, self.drawing = model, Drawing((), ())
         looks = {"style": {"description_width": "72px"}}
-        wide, half = {**looks, "layout": Layout(width="99%")}, {**looks, "layout": Layout(width="265px")}
+        wide = {**looks, "layout": Layout(width="99%")}
+        half = {**looks, "layout": Layout(flex="1 1 205px", width="auto")}
         classes, text = model.config.classes, model.config.text is not None
         self.prompt = Text(description="prompt", placeholder="what to draw; empty for any picture", **wide)
         self.negative = Text(description="negative", placeholder="what to lead away from", **wide)
