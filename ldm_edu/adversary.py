@@ -57,6 +57,8 @@ class Balance(torch.autograd.Function):
 class Adversary(nn.Module):
     """A discriminator and its place in the loss of an autoencoder.
 
+    Each process, and each piece of a batch that is split, balances the two gradients of its own examples.
+
     Args:
         discriminator: pictures to scores.
         weight: length of the adversarial gradient at the reconstruction, as a multiple of that of the other errors.

@@ -34,7 +34,7 @@ class TrainConfig:
             of pictures and captions.
         credit: whose pictures they are, and under which licence; the card says it.
         root: where torchvision's sets and .npz files lie.
-        download: let torchvision download a set that is not there.
+        download: let torchvision download a set, or VGG's weights, that are not there.
         size: height and width of the pictures.
         limit: use only so many pictures, spread over the set; 0 is all.
         flip: add each picture's mirror image; not for digits or text.
