@@ -63,7 +63,9 @@ def masked(mask: Tensor) -> Measure:
     """A that keeps the pixels where mask is 1 and sets those where it is 0 to 0: a hole.
 
     Args:
-        mask: 0 or 1, of a shape that broadcasts with the pictures.
+        mask: 0 or 1, of a shape that broadcasts with the pictures. Give y without noise in the hole, as y · mask.
+    Raises:
+        ValueError: a mask with other values.
     """
     if not ((mask == 0) | (mask == 1)).all():
         raise ValueError("mask must hold 0 (hole) and 1 (seen) only; threshold it first")

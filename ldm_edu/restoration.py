@@ -160,7 +160,7 @@ class PictureConditioned(nn.Module):
     For super-resolution cond is the small picture, enlarged to x_t's size; one network then serves all factors it was
     trained with. Trained with `ldm_edu.objectives.DiffusionObjective`, used with `make_denoiser(net, …, cond=…)`.
 
-    Source: Saharia et al. 2022 (SR3, arXiv 2104.07636), §2.3; notebook 10.
+    Source: Saharia et al. 2022 (SR3, arXiv 2104.07636); notebook 10.
 
     Args:
         unet: with in_channels = channels of x_t + channels of cond, out_channels = channels of x_t.

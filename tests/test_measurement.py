@@ -118,6 +118,7 @@ def guided_ends(name, noise_level, steps, eta, count=1500):
     x_0 = 0.2 + 0.5 * torch.randn(1, *SHAPE, dtype=f64, generator=g)
     y = measure(x_0)
     y = y + noise_level * torch.randn(y.shape, dtype=f64, generator=g)
+    y = measure(y) if name == "mask" else y  # no noise where nothing is seen
     denoise = with_measurement(
         gaussian(schedule), y.expand(count, *y.shape[1:]), measure, schedule, noise_level=noise_level
     )
