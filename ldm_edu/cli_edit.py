@@ -24,7 +24,9 @@ Guidance = Annotated[float, typer.Option(help="weight of classifier-free guidanc
 Steps = Annotated[int, typer.Option(help="sampler steps of a whole walk from noise")]
 Size = Annotated[
     Optional[int],  # noqa: UP045
-    typer.Option(help="pixels along a side at which the model works; what it was trained at unless given"),
+    typer.Option(
+        help="pixels along a side at which the model works, if not as trained: more keep detail, its objects stay small"
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="seed of the noise")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
