@@ -19,6 +19,8 @@ from ldm_edu.pretrained import find_model
 from ldm_edu.profile import pick_device
 
 if TYPE_CHECKING:
+    from jupyter_server.base.handlers import JupyterHandler
+    from nbformat import NotebookNode
     from voila.app import Voila
 
 PACKAGE = Path(__file__).parents[1]
@@ -69,7 +71,10 @@ def run_play(model: str, *, port: int, browser: bool) -> None:
             connection_dir_root=work,
             tornado_settings={"allow_remote_access": False, "headers": HEADERS, "ws_ping_timeout": 30_000},
             log_level=logging.ERROR,
-            config=Config(VoilaConfiguration={"extension_allowlist": EXTENSIONS}, MappingKernelManager=CULLING),
+            config=Config(
+                VoilaConfiguration={"extension_allowlist": EXTENSIONS, "prelaunch_hook": give_cookie},
+                MappingKernelManager=CULLING,
+            ),
         )
         app.initialize([])
         # Done once the loop runs, and so after Voilà has found a free port.
@@ -99,6 +104,11 @@ def write_page(work: Path, folder: Path, device: str) -> Path:
     path = work / "playground.ipynb"
     nbformat.write(notebook, path)
     return path
+
+
+def give_cookie(handler: JupyterHandler, notebook: NotebookNode, cwd: str) -> None:
+    """Give the page the cookie with which it may end its kernel as it closes; else the kernel would stay."""
+    handler.xsrf_token  # noqa: B018  reading it sets the cookie
 
 
 def announce(app: Voila, token: str, work: Path | None) -> None:

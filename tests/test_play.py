@@ -13,6 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from glob import glob
 from pathlib import Path
 
 import pytest
@@ -310,7 +311,7 @@ def test_only_who_has_the_address_gets_the_page(server):
 
 @pytest.mark.slow
 @in_a_browser
-def test_a_model_with_classes_has_a_list_of_them_and_ctrl_c_ends_it_cleanly(tmp_path, browser):
+def test_a_model_with_classes_and_how_page_and_command_end(tmp_path, browser):
     running = Server(tmp_path, "classes")
     page = browser.new_page(viewport={"width": 1280, "height": 800})
     try:
@@ -324,6 +325,13 @@ def test_a_model_with_classes_has_a_list_of_them_and_ctrl_c_ends_it_cleanly(tmp_
         a.box.get_by_label("class").select_option("dog")
         a.draw()
         assert a.wait(3, first) != first
+        kernels = running.temporary / "ldm_edu-play-*" / "voila_*" / "kernel-*.json"
+        assert len(glob(str(kernels))) == 1
+        page.goto("about:blank")  # as when the page is closed: its kernel ends
+        end = time.monotonic() + DRAWN_SECONDS
+        while glob(str(kernels)):
+            assert time.monotonic() < end, running.errors.read_text()
+            time.sleep(0.1)
     finally:
         page.close()
         code = running.stop()
