@@ -149,6 +149,7 @@ def invert(
     *,
     strength: float = 1.0,
     steps: int = 50,
+    rounds: int = 1,
 ) -> Tensor:
     """The noise that leads to the given pictures: `encode` on their latents, up to time strength · T.
 
@@ -157,13 +158,14 @@ def invert(
     Args:
         condition: what the pictures show, as far as it is known. Guidance is allowed, but the way back is then far
             from exact.
+        rounds: as for `encode`; one round doubles the cost of the way up and takes most of its error away.
         other arguments: as for `image_to_image`.
     Returns:
         (B, *latent_shape) float32.
     """
     latent = to_latent(model, pictures)
     ts = times_from(model.schedule, steps, strength)
-    return last(encode(denoiser_for(model, condition, len(latent)), latent, ts, model.schedule))
+    return last(encode(denoiser_for(model, condition, len(latent)), latent, ts, model.schedule, rounds=rounds))
 
 
 @torch.no_grad()
@@ -175,6 +177,7 @@ def edit(
     *,
     strength: float = 1.0,
     steps: int = 50,
+    rounds: int = 1,
 ) -> Tensor:
     """Change given pictures: `invert` them under what they show, walk down under what they are to show.
 
@@ -187,9 +190,9 @@ def edit(
     Args:
         source: what the pictures show; its guidance should be 1.
         target: what they are to show, with any guidance.
-        other arguments: as for `image_to_image`.
+        other arguments: as for `invert`.
     """
-    code = invert(model, pictures, source, strength=strength, steps=steps)
+    code = invert(model, pictures, source, strength=strength, steps=steps, rounds=rounds)
     ts = times_from(model.schedule, steps, strength)
     return to_pictures(model, last(ddim(denoiser_for(model, target, len(code)), code, ts, model.schedule)))
 
@@ -204,6 +207,7 @@ def interpolate(
     conditions: tuple[Condition, Condition] = (ANYTHING, ANYTHING),
     strength: float = 1.0,
     steps: int = 50,
+    rounds: int = 1,
 ) -> Tensor:
     """Pictures between two: invert both, mix their codes by `slerp`, mix what the texts say, walk down.
 
@@ -214,7 +218,7 @@ def interpolate(
         between: numbers u in [0, 1]; 0 is the first picture, 1 the second.
         conditions: what each shows. Texts are mixed as vectors; classes can't be, so labels must agree. Guidance
             must agree too; it counts on the way down only.
-        other arguments: as for `image_to_image`.
+        other arguments: as for `invert`.
     Returns:
         (len(between), B, C, S, S) float32 in [-1, 1].
     Raises:
@@ -227,7 +231,7 @@ def interpolate(
     if a.guidance != b.guidance:
         raise ValueError(f"the two conditions must have one guidance, got {a.guidance} and {b.guidance}")
     codes = [
-        invert(model, pictures, replace(condition, guidance=1.0), strength=strength, steps=steps)
+        invert(model, pictures, replace(condition, guidance=1.0), strength=strength, steps=steps, rounds=rounds)
         for pictures, condition in zip((first, second), conditions, strict=True)
     ]
     ts = times_from(model.schedule, steps, strength)

@@ -122,11 +122,12 @@ def dpmpp_2m(
         yield x
 
 
-def encode(denoise: Denoise, x: Tensor, ts: Sequence[int], schedule: Schedule) -> Iterator[Tensor]:
+def encode(denoise: Denoise, x: Tensor, ts: Sequence[int], schedule: Schedule, *, rounds: int = 0) -> Iterator[Tensor]:
     """DDIM upwards, from data to the noise that names them:  x_t = r x_s + (noise_t − r noise_s) ε̂(x_s, s).
 
     With r = signal_t / signal_s; over x/signal and σ this is Euler's step upwards on the equation of `ddim`. ε̂ is
     taken at s and not at t, so `ddim` over the same times comes back only up to an error of the order of a step.
+    Each round puts the x_t found into ε̂(x_t, t) instead, which is the slope of the step down, and solves again.
 
     Source: Song et al. 2021 (arXiv 2010.02502), §4.3, Eq. 13; notebook 06, (6.18).
 
@@ -134,15 +135,21 @@ def encode(denoise: Denoise, x: Tensor, ts: Sequence[int], schedule: Schedule) -
         denoise: denoise(x_t, t) -> Prediction. It is asked at t = 1 for s = 0, where there is no noise to estimate.
         x: (B, *D) the data, at time ts[-1].
         ts: strictly decreasing times in [0, T], the same list as for the way down; it is walked from its end.
+        rounds: how often each step is solved again, one call of the network each; they bring the code nearer to the
+            one that `ddim` takes back to x, if the steps are short enough for the rounds to converge.
     Returns:
         an iterator over x after each step; the last one is the code, at time ts[0].
     Raises:
-        ValueError: at the first step: times that do not decrease or lie outside [0, T].
+        ValueError: at the first step: times that do not decrease or lie outside [0, T], or rounds below 0.
     """
+    if rounds < 0:
+        raise ValueError(f"rounds must be 0 or more, got {rounds}")
     for t, s in reversed(_pairs(ts, schedule)):
         ratio = (schedule.signal[t] / schedule.signal[s]).item()
         width = schedule.noise[t].item() - ratio * schedule.noise[s].item()
-        x = ratio * x + width * denoise(x, max(s, 1)).eps
+        x_s, x = x, ratio * x + width * denoise(x, max(s, 1)).eps
+        for _ in range(rounds):
+            x = ratio * x_s + width * denoise(x, t).eps
         yield x
 
 

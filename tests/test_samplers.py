@@ -330,6 +330,30 @@ def test_encoding_undoes_the_sampler_with_an_error_of_the_order_of_a_step():
     assert errors[-1] < 0.02
 
 
+def test_rounds_bring_the_round_trip_nearer_to_exact():
+    schedule = cosine()
+    denoise = mixture_denoiser(*(v.double() for v in three_gaussians_mixture()), schedule)
+    x = sample_mixture(three_gaussians_mixture(), 200, torch.Generator().manual_seed(0)).double()
+    ts, errors = timesteps(schedule, 100), []
+    for rounds in (0, 1, 2, 5):
+        back = last(ddim(denoise, last(encode(denoise, x, ts, schedule, rounds=rounds)), ts, schedule))
+        errors.append((back - x).square().mean().sqrt().item())
+    assert errors == sorted(errors, reverse=True)
+    assert errors[1] < 0.5 * errors[0]
+    assert errors[-1] < 0.05 * errors[0]
+
+
+def test_an_encoding_step_that_is_solved_is_undone_by_the_step_down():
+    schedule, x = linear(), start((5, 3))
+    up = last(encode(fake(schedule), x, [320, 300], schedule, rounds=40))
+    torch.testing.assert_close(last(ddim(fake(schedule), up, [320, 300], schedule)), x, rtol=1e-10, atol=1e-10)
+
+
+def test_encoding_refuses_rounds_below_0():
+    with pytest.raises(ValueError, match="rounds must be 0 or more, got -1"):
+        next(encode(fake(linear(10)), start((2, 3)), [5, 0], linear(10), rounds=-1))
+
+
 def test_a_code_is_noise():
     """Data go up to N(0, 1) codes: the exact flow carries one distribution into the other."""
     schedule = cosine()
