@@ -104,6 +104,15 @@ def test_one_backward_gives_what_two_separate_ones_give():
         torch.testing.assert_close(got[name], expected, rtol=1e-3, atol=1e-6)
 
 
+def test_a_scaled_loss_has_the_gradients_scaled_as_fp16_needs():
+    objective, x, z = made()
+    expected = gradients(objective, x, z)
+    objective.zero_grad()
+    (2.0**16 * objective(x, z)).backward()
+    for name, p in objective.named_parameters():
+        torch.testing.assert_close(p.grad / 2**16, expected[name], rtol=1e-4, atol=1e-7)
+
+
 def test_each_side_gets_something():
     plain, x, z = made(adversarial=False)
     before, after = gradients(plain, x, z), gradients(made()[0], x, z)
