@@ -27,6 +27,8 @@ def gaussian_blur(pictures: Tensor, width: float) -> Tensor:
     Args:
         pictures: (B, C, H, W).
         width: in pixels, positive; the kernel reaches to three widths and must fit into the picture.
+    Returns:
+        (B, C, H, W).
     Raises:
         ValueError: a width that is not positive, or too large for the picture.
     """
@@ -64,6 +66,8 @@ def masked(mask: Tensor) -> Measure:
 
     Args:
         mask: 0 or 1, of a shape that broadcasts with the pictures. Give y without noise in the hole, as y · mask.
+    Returns:
+        pictures (B, C, H, W) -> pictures · mask, of their shape, dtype and device.
     Raises:
         ValueError: a mask with other values.
     """

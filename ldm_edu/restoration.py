@@ -25,6 +25,8 @@ def time_of(noise_level: float, schedule: Schedule) -> int:
 
     Args:
         noise_level: standard deviation of the noise in y, in units of x_0 (pictures in [-1, 1]), at least σ_1 / 2.
+    Returns:
+        t in [1, T].
     Raises:
         ValueError: a noise level outside what the schedule has.
     """
@@ -40,14 +42,18 @@ def time_of(noise_level: float, schedule: Schedule) -> int:
 def posterior_mean(denoise: Denoise, y: Tensor, noise_level: float, schedule: Schedule) -> Tensor:
     """The mean of all clean pictures that y = x_0 + noise_level · n may be:  x̂_0(signal_t y, t),  σ_t = noise_level.
 
-    Of all answers that y allows it has the least expected squared error, so the best expected PSNR a method can have
-    is near it. One call of the network.
+    Of all answers that y allows it has the least expected squared error. One call of the network.
 
     Source: Efron 2011, Tweedie's formula (Robbins 1956); notebook 10.
 
     Args:
         denoise: denoise(x_t, t) -> Prediction.
-        y: (B, *D) noisy data. noise_level: see `time_of`.
+        y: (B, *D) noisy data.
+        noise_level: see `time_of`.
+    Returns:
+        (B, *D), as `denoise` gives it: not clipped unless that clips.
+    Raises:
+        ValueError: a noise level outside what the schedule has.
     """
     t = time_of(noise_level, schedule)
     return denoise(schedule.signal[t].item() * y, t).x0
@@ -65,8 +71,8 @@ def posterior_sample(
 ) -> Tensor:
     """One of the clean pictures that y = x_0 + noise_level · n may be: the sampler, started at x_t = signal_t y.
 
-    It is a draw from p(x_0 | y) for an exact denoiser and short steps with eta = 1. With eta = 0 the answer is a
-    function of y. Its expected squared error is twice that of `posterior_mean` where the model is exact.
+    For an exact denoiser and short steps with eta = 1 it is a draw from p(x_0 | y), whose expected squared error is
+    twice that of `posterior_mean`. With eta = 0 the answer is a function of y.
 
     Source: Kawar et al. 2021 (arXiv 2101.09552), denoising by sampling the posterior; notebook 10.
 
@@ -74,6 +80,10 @@ def posterior_sample(
         denoise, y, noise_level: as for `posterior_mean`.
         steps: of the sampler, at most as many as times remain.
         eta, generator: see `ddim`.
+    Returns:
+        (B, *D).
+    Raises:
+        ValueError: a noise level outside what the schedule has, steps below 1, eta outside [0, 1].
     """
     t = time_of(noise_level, schedule)
     if steps < 1:
