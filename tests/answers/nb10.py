@@ -48,6 +48,14 @@ def psnr_of_wrapped_squares(pictures, reference, low, high):
     return 10 * torch.log10((high - low) ** 2 / (e * e).double().mean())
 
 
+def psnr_of_bytes(pictures, reference, low, high):
+    return 10 * torch.log10((high - low) ** 2 / (pictures.clamp(low, high) - reference).square().mean())
+
+
+def psnr_of_each(pictures, reference, low, high):
+    return [psnr_by_loops(high, low, b, a) for a, b in zip(pictures, reference, strict=True)]
+
+
 # denoised
 
 
@@ -300,6 +308,13 @@ def step_along_e(x_t, y, A, mean, cov, alpha_bar_t, noise_level):
     return x0, (x_t - s * x0) / n
 
 
+def step_to_fit(x_t, y, A, mean, cov, alpha_bar_t, noise_level):
+    s, n = alpha_bar_t**0.5, (1 - alpha_bar_t) ** 0.5
+    x0 = mean + s * (x_t - s * mean) @ torch.linalg.inv(cov * s**2 + n**2 * torch.eye(len(cov), dtype=A.dtype)) @ cov
+    x0 = x0 + torch.linalg.lstsq(A, (y - x0 @ A.T).T, driver="gelsd").solution.T
+    return x0, (x_t - s * x0) / n
+
+
 ANSWERS = {
     "psnr": Answers(
         right=[psnr_by_loops, psnr_in_unit_range, psnr_with()],
@@ -321,6 +336,8 @@ ANSWERS = {
             ("what lies outside", psnr_with(clip=False)),
             ("What is 3 − 5 in uint8", psnr_wrapping),
             ("the square of a difference in uint8", psnr_of_wrapped_squares),
+            ("PyTorch takes no mean of bytes", psnr_of_bytes),
+            ("one for each picture;", psnr_of_each),
         ],
     ),
     "denoised": Answers(
@@ -369,6 +386,7 @@ ANSWERS = {
             ("whose variance is not", stretch_costing(lambda V, M, k: M + (k - 1) ** 2 * V)),
             ("k − 1 stands there without its square", stretch_costing(lambda V, M, k: M + (k - 1) * (V - M))),
             ("does not scale its error", stretch_costing(lambda V, M, k: k * k * M)),
+            ("your two results have changed places", lambda variance, least: stretch(variance, least)[::-1]),
             ("How far is a from x̂_0", stretch_costing(lambda V, M, k: M + V)),
         ],
     ),
@@ -467,6 +485,13 @@ ANSWERS = {
             ("instead of its mean was compared", (adjoint_by_copies, pulled(adjoint_by_copies, sum_pool))),
             ("your A sums over a block", (adjoint_by_copies, fit_of(squares, sum_pool))),
             (
+                "is pulled to its block's value",
+                (
+                    adjoint_by_copies,
+                    lambda x0_hat, y, factor, noise_level: (copies(y, factor) - x0_hat) / noise_level**2,
+                ),
+            ),
+            (
                 "y was pulled back",
                 (adjoint_by_copies, pulled(adjoint_by_copies, lambda x, f: 0 * avg_pool2d(x, f))),
             ),
@@ -534,6 +559,8 @@ ANSWERS = {
             ("Aᵀ alone carries e back", (excess, step_with(pull=lambda A, C, gain, cov: A))),
             ("the sign is wrong", (excess, step_with(sign=-1))),
             ("one number for a matrix", (excess, step_along_e)),
+            ("to the nearest x_0 that fits y best", (excess, step_to_fit)),
+            ("is not divided by anything", (excess, step_with(lambda A, C, gain, cov, v, one: one))),
             (
                 "only the diagonal of y's covariance",
                 (

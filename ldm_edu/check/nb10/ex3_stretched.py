@@ -38,6 +38,10 @@ _WIDTH = "With your k = {k} the variance of a is {spread}, and pictures have {V}
 _COST = "Your k is right. Your MSE is {mse}, {times} times the least: "
 
 _KNOWN = (
+    Known(
+        lambda variance, least: _stretched(variance, least)[::-1],
+        "For V = {variance} and M = {least} your two results have changed places: k comes first.",
+    ),
     Known(_made(lambda V, M: 1.0), _says(_WIDTH + "this is the posterior mean itself, unstretched.")),
     Known(_made(lambda V, M: V / (V - M)), _says(_WIDTH + "a variance grows with the square of a factor.")),
     Known(_made(lambda V, M: math.sqrt((V - M) / V)), _says(_WIDTH + "posterior means were made paler still.")),

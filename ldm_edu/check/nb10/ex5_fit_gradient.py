@@ -198,6 +198,17 @@ _GRADIENT_KNOWN = (
         _made(lambda x, factor: factor**2 * F.avg_pool2d(x, factor), _repeated),
         _says("You are off by {off} of its length: your A sums over a block, both there and back; y holds means."),
     ),
+    *(
+        Known(
+            lambda x0_hat, y, factor, noise_level, over=over: (
+                (_repeated(y, factor) - x0_hat) / noise_level**2 / over(factor)
+            ),
+            _says(
+                "You are off by {off} of its length: each pixel is pulled to its block's value, and all detail with it."
+            ),
+        )
+        for over in (lambda f: 1, lambda f: f**2)
+    ),
     Known(
         _made(start=lambda x, y: (torch.zeros_like(x), y)),
         _says("You are off by {off} of its length: y was pulled back, and not what x̂_0 leaves unexplained of it."),

@@ -112,6 +112,13 @@ def _along_e(x_t, y, A, mean, cov, alpha_bar_t, noise_level):
     return _to_fit(x_t, x0_hat + p @ C / s2, eps_hat, *_factors(alpha_bar_t))
 
 
+def _projected(x_t, y, A, mean, cov, alpha_bar_t, noise_level):
+    """The nearest x_0 with A x_0 = y."""
+    x0_hat, eps_hat, _ = _unmoved(x_t, mean, cov, alpha_bar_t)
+    moved = x0_hat + (y - x0_hat @ A.T) @ torch.linalg.pinv(A).T
+    return _to_fit(x_t, moved, eps_hat, *_factors(alpha_bar_t))
+
+
 def _slope(C, bar):
     """∂x̂_0/∂x_t, from C."""
     signal, noise = _factors(bar)
@@ -193,6 +200,14 @@ _KNOWN = (
     Known(
         _made(times=-1.0),
         _says(_MOVE + ", and the misfit grows from {before} to {misfit}: the sign is wrong."),
+    ),
+    Known(
+        _projected,
+        _says(_MOVE + ", off by {off}: you went to the nearest x_0 that fits y best, whatever σ_y and C say."),
+    ),
+    Known(
+        _made(lambda A, C, cov, level: torch.eye(len(A), dtype=A.dtype)),
+        _says(_MOVE + ", off by {off}: C Aᵀe is not divided by anything, and the variance of y should divide it."),
     ),
     Known(
         _along_e,
