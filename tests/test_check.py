@@ -211,6 +211,15 @@ def test_an_unknown_mistake_is_told_by_its_size():
         compare(_unwritten, lambda x: x, [case], parts=("y",))
 
 
+def test_what_pytorch_cannot_do_to_a_type_is_no_stub():
+    with pytest.raises(Mistake, match="stopped with NotImplementedError"):
+        compare(_not_for_bytes, lambda x: x, [{"x": torch.tensor([1, 2])}], parts=("y",))
+
+
+def _not_for_bytes(x):
+    raise NotImplementedError("'mean_cpu' not implemented for 'Byte'")
+
+
 def _unwritten(x):
     raise NotImplementedError
 

@@ -19,7 +19,7 @@ HEAVY = (
     "torchvision",
     "tqdm",
 )
-COMMAND_LINE = ("__main__", "cli", "options", "progress", "run")  # these print, and read options
+COMMAND_LINE = ("__main__", "cli", "cli_edit", "options", "progress", "run")  # these print, and read options
 LIBRARY = sorted(
     m.name
     for m in pkgutil.walk_packages(ldm_edu.__path__, "ldm_edu.")

@@ -109,7 +109,7 @@ class _Sheet:
         try:
             self.ready(i).run(self.cells[i].source, i + 1)
         except Failed as failed:
-            return UNWRITTEN if failed.kind == "NotImplementedError" else f"cell {i + 1} stopped with {failed}"
+            return UNWRITTEN if failed.unwritten else f"cell {i + 1} stopped with {failed}"
         except Ended as ended:
             self.left_out.add(i)
             self.close()

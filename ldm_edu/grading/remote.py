@@ -48,6 +48,11 @@ class Failed(Exception):
         super().__init__(f"{kind}: {text}" if text else kind)
         self.kind, self.text = kind, text
 
+    @property
+    def unwritten(self) -> bool:
+        """Whether it is the stub's own error; PyTorch says more when it cannot do something to a type."""
+        return self.kind == "NotImplementedError" and not self.text
+
 
 class Student:
     """A graded process. Use it in a with statement.
@@ -120,7 +125,7 @@ class Student:
             try:
                 result, after = self._ask(message, self.limits.call_seconds, name, ours, name=name, may_use=may_use)
             except Failed as failed:
-                if failed.kind == "NotImplementedError":
+                if failed.unwritten:
                     raise NotImplementedError from None
                 raise (Mistake(failed.text) if failed.kind == "Mistake" else Stopped(str(failed))) from None
             for key, value in after.items():  # as if it had been called here, a tensor may have changed
