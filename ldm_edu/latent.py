@@ -104,12 +104,14 @@ class LatentDiffusion(nn.Module):
         *,
         guidance: float = 1.0,
         interval: tuple[int, int] | None = None,
+        clip: bool = True,
     ) -> Denoise:
         """denoise(x_t, t) -> Prediction on latents: all that a sampler sees of this model.
 
         Args:
             cond, uncond: what `conditions` gives for these pictures.
             guidance, interval: see `make_denoiser`.
+            clip: hold x̂_0 in [-1, 1] where it is a picture; without it the answer has a gradient everywhere.
         """
         dtype = self.latent_mean.dtype  # of the networks; the sampler itself works in float32
         return make_denoiser(
@@ -120,7 +122,7 @@ class LatentDiffusion(nn.Module):
             uncond=uncond,
             guidance=guidance,
             interval=interval,
-            clip=None if self.autoencoder else 1.0,
+            clip=1.0 if clip and self.autoencoder is None else None,
         )
 
     @torch.no_grad()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ldm_edu.denoiser import Denoise, make_denoiser
+from ldm_edu.denoiser import Denoise
 from ldm_edu.latent import LatentDiffusion
 from ldm_edu.measurement import Measure, with_measurement
 from ldm_edu.nets.unet import UNet
@@ -148,14 +148,7 @@ def restore(
 
     pictures = []
     for x, part, cond, uncond in zip(start.split(batch), y.split(batch), conds, unconds, strict=True):
-        plain = make_denoiser(
-            lambda x, t, cond: model.unet(x.to(dtype), t, cond),
-            model.schedule,
-            model.config.target,
-            cond=cond,
-            uncond=uncond,
-            guidance=guidance,
-        )
+        plain = model.denoiser(cond, uncond, guidance=guidance, clip=False)
         clip = None if model.autoencoder else 1.0
         denoise = with_measurement(plain, part, of_latent, model.schedule, noise_level=noise_level, clip=clip)
         x = last(ddim(denoise, x, ts, model.schedule, eta=eta, generator=generator))
