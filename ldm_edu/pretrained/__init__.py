@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 SHIPPED = Path(__file__).parent
-DEFAULT_MODEL = "digits-32"
+DEFAULT_MODEL = "shapes-64"
 
 
 def shipped_models() -> list[str]:
