@@ -88,6 +88,11 @@ def test_the_browser_gets_the_address_in_a_file(tmp_path, monkeypatch, capsys):
     assert len(opened) == 1
 
 
+def hear_ctrl_c():
+    """Where the tests run in a shell's background, Ctrl-C is ignored, and the programs they start inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Server:
     """A running ldm-edu play: its address, its process and its working folder."""
 
@@ -110,6 +115,7 @@ class Server:
                 stderr=errors,
                 text=True,
                 env=os.environ | own,
+                preexec_fn=hear_ctrl_c if os.name == "posix" else None,
             )
         line = self.process.stdout.readline()  # ends where the process does, so this cannot wait for ever
         if "http" not in line:
@@ -121,7 +127,10 @@ class Server:
         """Ctrl-C; the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
-        self.process.communicate(timeout=30)
+        try:
+            self.process.communicate(timeout=30)
+        finally:
+            self.process.kill()  # none is left behind, whatever went wrong; one that has ended does not mind
         return self.process.returncode
 
 
