@@ -1,4 +1,4 @@
-"""The training loop: AdamW, warm-up and cosine learning rate, clipping, moving average, on Accelerate.
+"""The training loop: AdamW or Muon, warm-up and cosine learning rate, clipping, moving average, on Accelerate.
 
 All that is random in a step is a function of (seed, step): every process makes the whole batch and takes its share.
 So a run cut anywhere and resumed gives the weights of an unbroken run, two processes give what one gives with twice
@@ -14,13 +14,14 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ldm_edu.fit_state import Parts, restore_state, save_state
+from ldm_edu.muon import Muon
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -37,11 +38,12 @@ class FitConfig:
     """How one network is trained.
 
     Args:
+        optimizer: adamw, or muon for the weight matrices inside the network; see `ldm_edu.muon`.
         steps: optimiser steps.
         batch: examples a step and process.
         learning_rate: peak learning rate, reached after the warm-up; a cosine takes it to 1% at the end.
         warmup: steps of linear warm-up.
-        weight_decay: AdamW's weight decay.
+        weight_decay: of both optimisers.
         beta2: AdamW's β₂.
         clip: largest norm of the gradient.
         ema: decay of the moving average of the weights; 0 is off.
@@ -50,6 +52,7 @@ class FitConfig:
         ValueError: a number out of its range.
     """
 
+    optimizer: Literal["adamw", "muon"] = "adamw"
     steps: int = 1000
     batch: int = 64
     learning_rate: float = 3e-3
@@ -61,6 +64,8 @@ class FitConfig:
     accumulate: int = 1
 
     def __post_init__(self):
+        if self.optimizer not in ("adamw", "muon"):
+            raise ValueError(f"optimizer must be adamw or muon, got {self.optimizer!r}")
         for name in ("steps", "batch", "accumulate"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
@@ -137,14 +142,7 @@ def fit(
     objective.train()
     # Not torch's AveragedModel, which counts on the device: each step would wait for the GPU.
     average = copy.deepcopy(objective).requires_grad_(False)
-    fused = device.type in ("cpu", "cuda")
-    optimizer = torch.optim.AdamW(
-        objective.parameters(),
-        config.learning_rate,
-        (0.9, config.beta2),
-        weight_decay=config.weight_decay,
-        fused=fused,
-    )
+    optimizer = make_optimizer(objective, config)
     parts = Parts(objective, average, optimizer, accelerator.scaler)
     identity = {"fit": asdict(config), "name": name, "seed": seed, "processes": accelerator.num_processes}
     start, spent = 0, 0.0
@@ -205,6 +203,15 @@ def fit(
     accelerator.wait_for_everyone()
     accelerator.free_memory()
     return average.eval()
+
+
+def make_optimizer(module: nn.Module, config: FitConfig) -> torch.optim.AdamW:
+    """The optimiser that config asks for, over all parameters of the module."""
+    rate, betas, decay = config.learning_rate, (0.9, config.beta2), config.weight_decay
+    if config.optimizer == "muon":
+        return Muon(module, rate, betas, weight_decay=decay)
+    fused = all(p.device.type in ("cpu", "cuda") for p in module.parameters())
+    return torch.optim.AdamW(module.parameters(), rate, betas, weight_decay=decay, fused=fused)
 
 
 def _backward(model: nn.Module, batch: Batch, pieces: int, accelerator: Accelerator) -> Tensor:

@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from ldm_edu.checkpoint import CheckpointError, load_weights, read_tensors, write_tensors
-
-OPTIMIZER = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps for each parameter
+from ldm_edu.muon import state_names
 
 
 class Parts(NamedTuple):
@@ -32,8 +31,9 @@ def save_state(path: str | Path, parts: Parts, identity: dict, step: int, second
     """
     tensors = {f"net.{k}": v for k, v in parts.objective.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in parts.average.state_dict().items()}
-    for key, parameter in parts.objective.named_parameters():
-        tensors |= {f"optimizer.{key}.{k}": parts.optimizer.state[parameter][k] for k in OPTIMIZER}
+    for key, names in state_names(parts.optimizer, parts.objective).items():
+        kept = parts.optimizer.state[parts.objective.get_parameter(key)]
+        tensors |= {f"optimizer.{key}.{k}": kept[k] for k in names}
     scaler = parts.scaler.state_dict() if parts.scaler is not None else None
     about = {"step": step, "seconds": seconds, "scaler": scaler}
     write_tensors(path, tensors, identity | about)
@@ -59,8 +59,9 @@ def restore_state(path: str | Path, parts: Parts, identity: dict) -> tuple[int, 
         split.setdefault(part, {})[rest] = value
     load_weights(parts.objective, split["net"], path)
     load_weights(parts.average, split["average"], path)
-    for key, parameter in parts.objective.named_parameters():
-        for k in OPTIMIZER:
+    for key, names in state_names(parts.optimizer, parts.objective).items():
+        parameter = parts.objective.get_parameter(key)
+        for k in names:
             saved, shape = split["optimizer"].get(f"{key}.{k}"), () if k == "step" else parameter.shape
             if saved is None or saved.shape != shape:
                 raise CheckpointError(f"{path}: the optimiser's {k} of {key} is missing or of another shape")

@@ -148,8 +148,10 @@ def test_one_example_too_big_is_an_error_that_says_what_to_do(accelerator):
         run(accelerator, objective=Small(0))
 
 
-def test_a_run_cut_anywhere_ends_in_the_same_bits(accelerator, tmp_path):
-    unbroken = run(accelerator)
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_run_cut_anywhere_ends_in_the_same_bits(accelerator, tmp_path, optimizer):
+    config = dataclasses.replace(CONFIG, optimizer=optimizer)
+    unbroken = run(accelerator, config)
     for cut in (1, 2, 7, CONFIG.steps):
         path = tmp_path / f"{cut}.state"
 
@@ -158,9 +160,9 @@ def test_a_run_cut_anywhere_ends_in_the_same_bits(accelerator, tmp_path):
                 raise InterruptedError
 
         with pytest.raises(InterruptedError):
-            run(accelerator, state_path=path, save_every=1, after_save=stop)
+            run(accelerator, config, state_path=path, save_every=1, after_save=stop)
         assert read_about(path)["step"] == cut
-        for a, b in zip(run(accelerator, state_path=path), unbroken, strict=True):
+        for a, b in zip(run(accelerator, config, state_path=path), unbroken, strict=True):
             assert_same(a, b)
         assert read_about(path)["step"] == CONFIG.steps
 
@@ -295,6 +297,7 @@ def test_seeded_depends_on_seed_and_name():
     [
         ({"steps": 0}, "steps must be 1 or more, got 0"),
         ({"batch": -1}, "batch must be 1 or more"),
+        ({"optimizer": "sgd"}, "optimizer must be adamw or muon, got 'sgd'"),
         ({"accumulate": 0}, "accumulate must be 1 or more"),
         ({"batch": 2, "accumulate": 3}, "accumulate = 3 splits a batch of 2 into empty pieces"),
         ({"learning_rate": 0.0}, "learning_rate must be positive"),

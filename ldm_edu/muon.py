@@ -1,0 +1,104 @@
+"""Muon: gradient descent whose steps change every direction of a weight matrix by as much. Used by fit.py.
+
+A gradient of a weight matrix is nearly of low rank: a few directions take most of the step. Muon replaces the averaged
+gradient  U S Vᵀ  by about  U Vᵀ. What is no matrix inside the network stays with AdamW.
+
+Sources: Jordan 2024 (https://kellerjordan.github.io/posts/muon/); the size of the step, Liu et al. 2025 (arXiv
+2502.16982), §2.2, so that AdamW's learning rates and weight decays serve both.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+MOMENTUM = 0.95
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # steep at 0: five rounds take singular values from 0.01 to about 1
+ENDS = ("conv_in", "conv_out")  # from and to the few channels of a picture or latent
+
+
+class Muon(torch.optim.AdamW):
+    """Muon for the weights of linear and convolutional layers, AdamW for everything else.
+
+    A convolution's weight (out, in, k, k) is the matrix (out, in · k · k). Embeddings, biases, scales and the layers
+    named in ENDS are AdamW's.
+
+    Args:
+        module: the network; all its parameters are trained.
+        lr: of both; a step of Muon has AdamW's usual size.
+        betas: AdamW's.
+        weight_decay: of both.
+    """
+
+    def __init__(self, module: nn.Module, lr: float, betas: tuple[float, float], weight_decay: float):
+        hidden = [
+            layer.weight
+            for name, layer in module.named_modules()
+            if isinstance(layer, (nn.Linear, nn.Conv2d)) and name.rpartition(".")[2] not in ENDS
+        ]
+        ids = {id(p) for p in hidden}
+        groups = [
+            {"params": [p for p in module.parameters() if id(p) not in ids], "muon": False},
+            {"params": hidden, "muon": True},
+        ]
+        super().__init__([g for g in groups if g["params"]], lr, betas, weight_decay=weight_decay)
+
+    @torch.no_grad()
+    def step(self, closure: Callable | None = None):
+        """One step from the gradients, which it takes away from the parameters that are Muon's."""
+        for group in self.param_groups:
+            if not group["muon"]:
+                continue
+            same = defaultdict(list)  # one batch of matrices a shape: a GPU then has few calls to start
+            for p in group["params"]:
+                if p.grad is not None:
+                    same[p.shape].append(p)
+            for shape, params in same.items():
+                updates = torch.stack([self._averaged(p) for p in params]).flatten(2)
+                size = 0.2 * max(updates.shape[1:]) ** 0.5  # AdamW's usual root mean square
+                for p, update in zip(params, orthogonalise(updates), strict=True):
+                    p.mul_(1 - group["lr"] * group["weight_decay"])
+                    p.add_(update.view(shape), alpha=-group["lr"] * size)
+                    p.grad = None  # AdamW passes over what has none
+        return super().step(closure)
+
+    def _averaged(self, p: Tensor) -> Tensor:
+        """The gradient with Nesterov's momentum, in p's shape."""
+        state = self.state[p]
+        if not state:
+            state["step"], state["momentum"] = torch.zeros(()), torch.zeros_like(p)  # AdamW counts steps, so we do
+        state["step"] += 1
+        state["momentum"].lerp_(p.grad, 1 - MOMENTUM)
+        return p.grad.lerp(state["momentum"], MOMENTUM)
+
+
+def orthogonalise(matrices: Tensor, rounds: int = 5) -> Tensor:
+    """For each U S Vᵀ about U Vᵀ: singular values between 0.6 and 1.2, by Newton and Schulz's iteration.
+
+        X ← a X + b (X Xᵀ) X + c (X Xᵀ)² X
+
+    Args:
+        matrices: (..., m, n) float.
+        rounds: of the iteration.
+    Returns:
+        the same shape and type; on a GPU it is computed in bfloat16.
+    """
+    a, b, c = NEWTON_SCHULZ
+    x = matrices.bfloat16() if matrices.is_cuda else matrices.float()
+    x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)  # no singular value above 1
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x  # the smaller side makes the smaller X Xᵀ
+    for _ in range(rounds):
+        square = x @ x.mT
+        x = a * x + (b * square + c * square @ square) @ x
+    return (x.mT if tall else x).to(matrices.dtype)
+
+
+def state_names(optimizer: torch.optim.Optimizer, module: nn.Module) -> dict[str, tuple[str, ...]]:
+    """Parameter's name -> names of what the optimizer keeps for it, AdamW or Muon."""
+    hidden = {id(p) for g in optimizer.param_groups if g.get("muon") for p in g["params"]}
+    adam = ("step", "exp_avg", "exp_avg_sq")
+    return {name: ("step", "momentum") if id(p) in hidden else adam for name, p in module.named_parameters()}
