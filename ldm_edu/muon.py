@@ -81,19 +81,19 @@ def orthogonalise(matrices: Tensor, rounds: int = 5) -> Tensor:
         X ← a X + b (X Xᵀ) X + c (X Xᵀ)² X
 
     Args:
-        matrices: (..., m, n) float.
+        matrices: (n, h, w) float.
         rounds: of the iteration.
     Returns:
-        the same shape and type; on a GPU it is computed in bfloat16.
+        the same shape and type; computed in bfloat16, as the source does.
     """
     a, b, c = NEWTON_SCHULZ
-    x = matrices.bfloat16() if matrices.is_cuda else matrices.float()
+    x = matrices.bfloat16()
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)  # no singular value above 1
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x  # the smaller side makes the smaller X Xᵀ
     for _ in range(rounds):
         square = x @ x.mT
-        x = a * x + (b * square + c * square @ square) @ x
+        x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
     return (x.mT if tall else x).to(matrices.dtype)
 
 

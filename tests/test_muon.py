@@ -43,7 +43,7 @@ def steps(net, optimizer, count=3):
     return dict(net.named_parameters())
 
 
-@pytest.mark.parametrize("shape", [(2, 8, 8), (3, 5, 40), (40, 5)])
+@pytest.mark.parametrize("shape", [(2, 8, 8), (3, 5, 40), (1, 40, 5)])
 def test_directions_stay_and_their_sizes_become_nearly_one(shape):
     matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     u, s, vt = torch.linalg.svd(matrices, full_matrices=False)
@@ -55,11 +55,11 @@ def test_directions_stay_and_their_sizes_become_nearly_one(shape):
     sizes = inside.diagonal(dim1=-2, dim2=-1)
     assert 0.6 < sizes.min()
     assert sizes.max() < 1.25
-    assert (inside - torch.diag_embed(sizes)).abs().max() < 1e-4
+    assert (inside - torch.diag_embed(sizes)).abs().max() < 0.05  # bfloat16
 
 
 def test_a_zero_gradient_is_no_direction():
-    assert orthogonalise(torch.zeros(3, 4)).abs().max() == 0
+    assert orthogonalise(torch.zeros(1, 3, 4)).abs().max() == 0
 
 
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch.optim.Muon came with torch 2.9")
@@ -77,7 +77,7 @@ def test_a_matrix_is_trained_as_torchs_own_muon_does():
             optimizer.zero_grad()
     moved = (ours.weight - start).square().mean().sqrt()
     apart = (ours.weight - theirs.weight).square().mean().sqrt()
-    assert apart < 0.05 * moved  # theirs iterates in bfloat16, which its steep start at 0 enlarges
+    assert apart < 0.02 * moved  # both iterate in bfloat16, and their products round in another order
 
 
 def test_everything_that_is_no_matrix_inside_is_adamws():
@@ -109,9 +109,10 @@ def test_channels_last_and_batches_of_one_shape_change_nothing():
         steps(last, Muon(last, 1e-2, (0.9, 0.99), 0.1)).values(),
         strict=True,
     ):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
     stacked = torch.randn(3, 5, 9)
-    torch.testing.assert_close(orthogonalise(stacked), torch.stack([orthogonalise(m) for m in stacked]))
+    alone = torch.cat([orthogonalise(m[None]) for m in stacked])
+    torch.testing.assert_close(orthogonalise(stacked), alone, rtol=0.02, atol=0.02)
 
 
 def test_parameters_without_a_gradient_stay():
