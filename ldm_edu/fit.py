@@ -38,7 +38,6 @@ class FitConfig:
     """How one network is trained.
 
     Args:
-        optimizer: adamw, or muon for the weight matrices inside the network; see `ldm_edu.muon`.
         steps: optimiser steps.
         batch: examples a step and process.
         learning_rate: peak learning rate, reached after the warm-up; a cosine takes it to 1% at the end.
@@ -48,11 +47,11 @@ class FitConfig:
         clip: largest norm of the gradient.
         ema: decay of the moving average of the weights; 0 is off.
         accumulate: pieces that a batch is split into, to save memory.
+        optimizer: adamw, or muon for the weight matrices inside the network; see `ldm_edu.muon`.
     Raises:
         ValueError: a number out of its range.
     """
 
-    optimizer: Literal["adamw", "muon"] = "adamw"
     steps: int = 1000
     batch: int = 64
     learning_rate: float = 3e-3
@@ -62,6 +61,7 @@ class FitConfig:
     clip: float = 1.0
     ema: float = 0.995
     accumulate: int = 1
+    optimizer: Literal["adamw", "muon"] = "adamw"
 
     def __post_init__(self):
         if self.optimizer not in ("adamw", "muon"):
