@@ -12,6 +12,7 @@ from torch import Tensor
 from ldm_edu.checkpoint import write_atomic, write_json
 from ldm_edu.data.pictures import Pictures, to_float
 from ldm_edu.latent import LatentDiffusion
+from ldm_edu.metrics import nearest_distance
 from ldm_edu.plot import save_rows
 from ldm_edu.scores import SCORES
 
@@ -81,13 +82,31 @@ def card_body(card: dict) -> str:
     return "\n".join(lines)
 
 
-def overview(model: LatentDiffusion, samples: Tensor, held_out: Pictures, path: str | Path, columns: int = 20) -> None:
-    """Write the picture of a run: real, their reconstructions, samples."""
-    real = to_float(held_out.pixels[: 2 * columns]).to(model.latent_mean.device)
+def overview(
+    model: LatentDiffusion,
+    samples: Tensor,
+    unseen: Tensor | None,
+    training: Pictures,
+    held_out: Pictures,
+    path: str | Path,
+    columns: int = 20,
+) -> None:
+    """Write the picture of a run: real, their reconstructions, samples, and the training pictures nearest to some.
+
+    Args:
+        samples: what the model drew for its classes or training captions.
+        unseen: what it drew for the captions of the held-out pictures, in their order; None without captions.
+    """
+    device = model.latent_mean.device
+    real = to_float(held_out.pixels[: 2 * columns]).to(device)
     rows = {"Real pictures, held out": real}
     if model.autoencoder is not None:
         with torch.no_grad():
             f = model.config.factor
             rows[f"Their reconstructions from {f}× smaller latents"] = model.decode(model.encode(real))
-    rows["Drawn by the model"] = samples[: 5 * columns]
+    if unseen is not None:
+        rows["Drawn for the captions of these held-out pictures"] = unseen[: 2 * columns]
+    rows["Drawn by the model" if unseen is None else "Drawn for captions of training"] = samples[: 4 * columns]
+    _, nearest = nearest_distance(samples[:columns], to_float(training.pixels).to(device))
+    rows["In the training set nearest to the first row of these"] = to_float(training.pixels[nearest.cpu()])
     save_rows(rows, path, columns)

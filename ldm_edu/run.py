@@ -102,8 +102,9 @@ def write_scores(
     sampling = Sampling(steps=fitting_steps(50, model), guidance=3.0 if model.text else 2.0, seed=config.seed)
     samples, labels = draw_samples(model, sampling, pictures.captions)
     scores = score(model, samples, labels, pictures, held_out)
-    if config.data == "scenes" and model.text is not None:
-        scores |= caption_scores(model, samples, pictures, held_out, sampling)
+    unseen = draw_samples(model, sampling, held_out.captions)[0] if model.text is not None else None
+    if config.data == "scenes" and unseen is not None:
+        scores |= caption_scores(model, samples, unseen, pictures, held_out)
     card = {
         "name": out.resolve().name,
         "data": config.data,
@@ -121,7 +122,7 @@ def write_scores(
         "provenance": origin,
         "scores": scores,
     }
-    overview(model, samples, held_out, out / "samples.png")
+    overview(model, samples, unseen, pictures, held_out, out / "samples.png")
     write_card(out, card)
 
 

@@ -103,12 +103,12 @@ def score(
 
 
 def caption_scores(
-    model: LatentDiffusion, samples: Tensor, train: Pictures, held_out: Pictures, sampling: Sampling
+    model: LatentDiffusion, samples: Tensor, unseen: Tensor, train: Pictures, held_out: Pictures
 ) -> dict[str, float]:
     """How often pictures of `scenes` obey their captions, as the exact reader sees it.
 
     Args:
-        samples: what the model drew for the training captions, as `draw_samples` does.
+        samples, unseen: what the model drew for the training captions and the held-out ones, as `draw_samples` does.
     """
     from ldm_edu.data.shapes import obeys
 
@@ -116,13 +116,12 @@ def caption_scores(
         asked = [captions[i % len(captions)] for i in range(len(pictures))]
         return round(obeys(pictures.cpu(), asked).float().mean().item(), 4)
 
-    unseen, _ = draw_samples(model, sampling, held_out.captions)
     scores = {
         "captions_obeyed": share(samples, train.captions),
         "held_out_captions_obeyed": share(unseen, held_out.captions),
     }
     if model.autoencoder is not None:
-        real = to_float(held_out.pixels[: sampling.count]).to(model.latent_mean.device)
+        real = to_float(held_out.pixels[: len(samples)]).to(model.latent_mean.device)
         back = in_batches(lambda x: model.decode(model.encode(x)), real)
         scores["reconstructions_obey"] = share(back, held_out.captions)
     return scores

@@ -9,11 +9,12 @@ import torch
 from PIL import Image
 from tiny import TINY, blobs
 
-from ldm_edu import scores
+from ldm_edu import card, scores
 from ldm_edu.card import card_text, overview, provenance, write_card
 from ldm_edu.classifier import train_classifier
 from ldm_edu.data.pictures import Pictures, to_float
 from ldm_edu.latent import LatentDiffusion
+from ldm_edu.plot import save_rows
 from ldm_edu.schedule import cosine
 from ldm_edu.scores import SCORES, Sampling, caption_scores, draw_samples, score
 from ldm_edu.train import model_config_for
@@ -103,8 +104,15 @@ def test_a_card_is_written_for_people_and_programs(tmp_path):
     assert all(f"| {line} | 0.5 |" in text for line in SCORES.values())
 
 
-def test_the_picture_of_a_run_is_a_png(model, tmp_path):
-    overview(model, torch.rand(30, 1, 16, 16), blobs(3), tmp_path / "samples.png")
+@pytest.mark.parametrize("unseen", [None, torch.rand(8, 1, 16, 16)])
+def test_the_picture_of_a_run_has_a_row_for_each_question(model, tmp_path, monkeypatch, unseen):
+    shown = {}
+    monkeypatch.setattr(card, "save_rows", lambda rows, *rest: (shown.update(rows), save_rows(rows, *rest)))
+    training = blobs(9)
+    samples = to_float(training.pixels)[[4, 2, 7]]
+    overview(model, samples, unseen, training, blobs(3), tmp_path / "samples.png", columns=2)
+    assert [len(v) for v in shown.values()] == ([3, 3, 3, 2] if unseen is None else [3, 3, 4, 3, 2])
+    torch.testing.assert_close(shown["In the training set nearest to the first row of these"], samples[:2])
     with Image.open(tmp_path / "samples.png") as image:
         image.load()
         assert image.format == "PNG"
@@ -125,10 +133,11 @@ def test_captions_are_scored_by_the_exact_reader():
     model = LatentDiffusion(model_config_for(config, train), cosine(50)).eval()
     sampling = Sampling(count=20, steps=2)
     drawn, _ = draw_samples(model, sampling, train.captions)
-    assert drawn.shape == (20, 3, 64, 64)
-    got = caption_scores(model, drawn, train, held_out, sampling)
+    unseen, _ = draw_samples(model, sampling, held_out.captions)
+    assert drawn.shape == unseen.shape == (20, 3, 64, 64)
+    got = caption_scores(model, drawn, unseen, train, held_out)
     assert got == {"captions_obeyed": 0.0, "held_out_captions_obeyed": 0.0}  # an untrained model draws noise
-    real = caption_scores(model, to_float(train.pixels), train, held_out, sampling)
-    assert real["captions_obeyed"] == 1.0
-    mixed = caption_scores(model, to_float(train.pixels).flip(0), train, held_out, sampling)
+    real = caption_scores(model, to_float(train.pixels), to_float(held_out.pixels[:60]), train, held_out)
+    assert real == {"captions_obeyed": 1.0, "held_out_captions_obeyed": 1.0}
+    mixed = caption_scores(model, to_float(train.pixels).flip(0), unseen, train, held_out)
     assert mixed["captions_obeyed"] < 0.2
