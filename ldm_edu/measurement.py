@@ -37,8 +37,8 @@ def gaussian_blur(pictures: Tensor, width: float) -> Tensor:
     reach = math.ceil(3 * width)
     if reach >= min(pictures.shape[2:]):
         raise ValueError(f"width {width} reaches {reach} pixels, too far for pictures of {tuple(pictures.shape[2:])}")
-    kernel = torch.exp(-(torch.arange(-reach, reach + 1, device=pictures.device) ** 2) / (2 * width**2))
-    kernel = (kernel / kernel.sum()).to(pictures.dtype)
+    kernel = torch.exp(-(torch.arange(-reach, reach + 1, dtype=torch.float64) ** 2) / (2 * width**2))
+    kernel = (kernel / kernel.sum()).to(pictures)
     channels = pictures.shape[1]
     padded = F.pad(pictures, (reach, reach, reach, reach), mode="reflect")
     rows = F.conv2d(padded, kernel.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
@@ -87,8 +87,9 @@ def with_measurement(
         s² = noise_level² + pᵀ C p / eᵀe,   C p = (noise²/signal) (∂x̂_0/∂x_t)ᵀ p.
 
     g is the gradient of −‖y − A(x̂_0(x_t))‖² / (2 s²) with respect to x_t. C is the covariance of x_0 given x_t, and s²
-    the variance of y given x_t along e. So the step is the exact posterior's where the data are Gaussian and e is an
-    eigenvector of J C Jᵀ (data of one variance, and a mask or a downsampling), and an approximation elsewhere.
+    the variance of y given x_t along e. So the step is the exact posterior's where A is linear, the data are Gaussian
+    and e is an eigenvector of J C Jᵀ (data of one variance, and a mask or a downsampling); elsewhere an approximation.
+    It divides by the signal at t, so a walk must start where there is some, as `timesteps` does.
     Leaving p's term out of s², and scaling by a constant found by trial, is diffusion posterior sampling.
 
     Source: Chung et al. 2023 (arXiv 2209.14687), Algorithm 1, for the gradient; Boys et al. 2023 (arXiv 2310.06721)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ldm_edu.denoiser import Denoise
+from ldm_edu.edit_inputs import ANYTHING, Condition, conditions_for
 from ldm_edu.latent import LatentDiffusion
 from ldm_edu.measurement import Measure, with_measurement
 from ldm_edu.nets.unet import UNet
@@ -96,11 +97,9 @@ def restore(
     model: LatentDiffusion,
     y: Tensor,
     measure: Measure,
+    condition: Condition = ANYTHING,
     *,
     noise_level: float = 0.02,
-    labels: Tensor | None = None,
-    prompts: list[str] | None = None,
-    guidance: float = 1.0,
     steps: int = 100,
     eta: float = 1.0,
     generator: torch.Generator | None = None,
@@ -117,10 +116,9 @@ def restore(
         model: pixel or latent.
         y: (B, …) measurements of pictures in [-1, 1].
         measure: A, from pictures (B, C, H, W) of the model's size to y's shape; differentiable.
+        condition: what the pictures show, as far as it is known.
         noise_level: standard deviation of the noise in y; a little more where the model (its autoencoder) cannot
             show the picture exactly.
-        labels, prompts: the condition, if the model takes one; see `LatentDiffusion.conditions`.
-        guidance: w of classifier-free guidance; 1 is off.
         steps: sampler steps; each costs one call of the networks and one gradient.
         eta, generator: see `ddim`.
         batch: how many at once.
@@ -129,14 +127,12 @@ def restore(
     Raises:
         ValueError: options out of range, shapes that do not fit.
     """
-    if guidance != 1 and labels is None and prompts is None:
-        raise ValueError(f"guidance = {guidance} needs labels or prompts; leave it at 1 without them")
     if batch < 1:
         raise ValueError(f"batch must be 1 or more, got {batch}")
     device, dtype = model.latent_mean.device, model.latent_mean.dtype
     y = y.to(device, torch.float32)
     conds, unconds = (
-        [None] * -(-len(y) // batch) if c is None else c.split(batch) for c in model.conditions(len(y), labels, prompts)
+        [None] * -(-len(y) // batch) if c is None else c.split(batch) for c in conditions_for(model, condition, len(y))
     )
     ts = timesteps(model.schedule, steps)
     start = prior_sample(
@@ -148,7 +144,7 @@ def restore(
 
     pictures = []
     for x, part, cond, uncond in zip(start.split(batch), y.split(batch), conds, unconds, strict=True):
-        plain = model.denoiser(cond, uncond, guidance=guidance, clip=False)
+        plain = model.denoiser(cond, uncond, guidance=condition.guidance, clip=False)
         clip = None if model.autoencoder else 1.0
         denoise = with_measurement(plain, part, of_latent, model.schedule, noise_level=noise_level, clip=clip)
         x = last(ddim(denoise, x, ts, model.schedule, eta=eta, generator=generator))

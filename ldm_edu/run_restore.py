@@ -149,8 +149,8 @@ def by_tiles(
             continue
         answers = [
             restore(
-                model, part, measure, noise_level=level, labels=cond.labels, prompts=cond.prompts,
-                guidance=cond.guidance, steps=steps, generator=generator, batch=AT_ONCE,
+                model, part, measure, cond,
+                noise_level=level, steps=steps, generator=generator, batch=AT_ONCE,
             )
             for _ in range(draws)
         ]  # fmt: skip

@@ -290,8 +290,8 @@ def test_at_the_models_size_upscale_is_restore(did, tmp_path, factor):
     generator, model = seeded(0, "upscale"), model_of("colour-text")
     draws = [
         restore(
-            model, floats(original), lambda x: downsample(x, factor),
-            noise_level=0.02, prompts=["red"], steps=3, generator=generator,
+            model, floats(original), lambda x: downsample(x, factor), Condition(prompts=["red"]),
+            noise_level=0.02, steps=3, generator=generator,
         )
         for _ in range(2)
     ]  # fmt: skip

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from ldm_edu.denoiser import mixture_denoiser
+from ldm_edu.edit_inputs import Condition
 from ldm_edu.latent import LatentDiffusion
 from ldm_edu.measurement import downsample, masked
 from ldm_edu.model_config import ModelConfig
@@ -123,11 +124,11 @@ def test_a_latent_model_is_drawn_towards_the_measurement():
         return (downsample(pictures, 2) - y).square().mean().item()
 
     free = model.generate(3, labels=labels, steps=50, eta=1.0, generator=seed(8))
-    options = {"labels": labels, "guidance": 2.0, "steps": 50}
-    drawn = restore(model, y, lambda x: downsample(x, 2), **options, generator=seed(8))
+    told = Condition(labels, guidance=2.0)
+    drawn = restore(model, y, lambda x: downsample(x, 2), told, steps=50, generator=seed(8))
     assert drawn.shape == (3, 1, 16, 16)
     assert misfit(drawn) < 0.3 * misfit(free)
-    assert torch.equal(drawn, restore(model, y, lambda x: downsample(x, 2), **options, generator=seed(8)))
+    assert torch.equal(drawn, restore(model, y, lambda x: downsample(x, 2), told, steps=50, generator=seed(8)))
 
 
 def test_a_network_that_sees_a_picture_depends_on_it_and_trains():
@@ -155,12 +156,10 @@ def test_bad_input_is_refused_with_a_reason():
             time_of(level, schedule)
     with pytest.raises(ValueError, match="steps must be 1 or more"):
         posterior_sample(gaussian(schedule), y, 0.1, schedule, steps=0)
-    with pytest.raises(ValueError, match="needs labels or prompts"):
-        restore(model, y, lambda x: x, guidance=2.0)
     with pytest.raises(ValueError, match="batch must be 1"):
         restore(model, y, lambda x: x, batch=0)
     with pytest.raises(ValueError, match="no classes"):
-        restore(model, y, lambda x: x, labels=torch.tensor([0]))
+        restore(model, y, lambda x: x, Condition(torch.tensor([0])))
     net = PictureConditioned(UNet(UNetConfig(2, 1, width=16, multipliers=(1,), middle_attention=False)))
     for cond in (None, torch.zeros(1, 1, 4, 4), torch.zeros(2, 1, 8, 8)):
         with pytest.raises(ValueError, match="enlarge it first"):
