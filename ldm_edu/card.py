@@ -14,7 +14,7 @@ from ldm_edu.data.pictures import Pictures, to_float
 from ldm_edu.latent import LatentDiffusion
 from ldm_edu.metrics import nearest_distance
 from ldm_edu.plot import save_rows
-from ldm_edu.scores import SCORES
+from ldm_edu.scores import SCORES, spread
 
 
 def provenance(command: str, seconds: dict[str, float], device: torch.device, processes: int = 1) -> dict:
@@ -46,10 +46,10 @@ def _commit() -> str | None:
 
 
 def write_card(folder: str | Path, card: dict) -> None:
-    """Write card.json, and the same for people as CARD.md."""
+    """Write CARD.md for people, and the same as card.json."""
     folder = Path(folder)
-    write_json(folder / "card.json", card)
     write_atomic(folder / "CARD.md", card_text(card).encode())
+    write_json(folder / "card.json", card)  # last: where it is, the run is finished
 
 
 def card_text(card: dict) -> str:
@@ -94,18 +94,21 @@ def overview(
     """Write the picture of a run: real, their reconstructions, samples, and the training pictures nearest to some.
 
     Args:
-        samples: what the model drew for its classes or training captions.
-        unseen: what it drew for the captions of the held-out pictures, in their order; None without captions.
+        samples: what the model drew for its classes, or for the training captions.
+        unseen: what it drew for the held-out captions, as `draw_samples` does; None without captions.
     """
     device = model.latent_mean.device
-    real = to_float(held_out.pixels[: 2 * columns]).to(device)
+    number = len(held_out) if unseen is None else len(unseen)
+    some = torch.tensor(spread(min(2 * columns, number), number))
+    real = to_float(held_out.pixels[torch.tensor(spread(number, len(held_out)))[some]]).to(device)
     rows = {"Real pictures, held out": real}
     if model.autoencoder is not None:
         with torch.no_grad():
             f = model.config.factor
             rows[f"Their reconstructions from {f}× smaller latents"] = model.decode(model.encode(real))
     if unseen is not None:
-        rows["Drawn for the captions of these held-out pictures"] = unseen[: 2 * columns]
+        rows["Drawn for the captions of these held-out pictures"] = unseen[some]
+        samples = samples[spread(min(4 * columns, len(samples)), len(samples))]
     rows["Drawn by the model" if unseen is None else "Drawn for captions of training"] = samples[: 4 * columns]
     _, nearest = nearest_distance(samples[:columns], to_float(training.pixels).to(device))
     rows["In the training set nearest to the first row of these"] = to_float(training.pixels[nearest.cpu()])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,24 +25,24 @@ class CheckpointError(ValueError):
 def write_atomic(path: str | Path, data: bytes) -> None:
     """Write a file under a temporary name beside its place, flush it to the disk, and move it there.
 
+    A file that is replaced hands on its permissions.
+
     Raises:
         CheckpointError: the disk is full, the folder is read-only, …; what stood at `path` is untouched.
     """
     path = Path(path)
-    temporary = None
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False
-        ) as file:
-            temporary = Path(file.name)
+        with temporary.open("xb") as file:  # readable for whom the user's umask says
+            if path.is_file():
+                temporary.chmod(path.stat().st_mode & 0o777)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
         temporary.replace(path)
     except BaseException as error:
-        if temporary is not None:
+        if path.parent.is_dir():
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise CheckpointError(

@@ -251,7 +251,7 @@ def explain(error: Exception) -> str:
     if isinstance(error, ValueError | TrainingError | OSError):
         return str(error)
     if isinstance(error, torch.OutOfMemoryError):
-        return "out of memory; use a smaller --batch, smaller pictures or a smaller model"
+        return "out of memory; use smaller pictures, a smaller model, or fewer at once by --batch, where there is one"
     package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
     if package not in ("", "ldm_edu"):
         return f"this needs the package {package}: pip install {DISTRIBUTIONS.get(package, package)}"

@@ -123,11 +123,14 @@ def inpaint(
     Returns:
         (B, C, S, S) float32 in [-1, 1], on the model's device.
     Raises:
-        ValueError: as for `image_to_image`, or a mask of another shape, with other values, all 0 or all 1.
+        ValueError: as for `image_to_image`, or a mask of another shape, with other values, all 0 or all 1, or one that
+            leaves no latent untouched.
     """
     given = check_pictures(model, pictures)
     mask = check_mask(mask, given).to(given.device)
     free = latent_mask(mask, model.config.factor, margin)
+    if free.flatten(1).all(1).any():
+        raise ValueError("the hole reaches into every latent, so nothing around it would be known; take a smaller one")
     from_noise = strength == 1
     latent = to_latent(model, fill_plain(given, mask) if from_noise else given)
     ts = times_from(model.schedule, steps, strength)

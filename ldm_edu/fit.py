@@ -2,7 +2,8 @@
 
 All that is random in a step is a function of (seed, step): every process makes the whole batch and takes its share.
 So a run cut anywhere and resumed gives the weights of an unbroken run, two processes give what one gives with twice
-the batch, and a step that ran out of memory is done again, exactly, in smaller pieces. Derived in notebook 04.
+the batch, and a step that ran out of memory is done again in smaller pieces: with the same gradient, where the loss is
+a mean over examples. Derived in notebook 04.
 """
 
 from __future__ import annotations
@@ -147,7 +148,7 @@ def fit(
     identity = {"fit": asdict(config), "name": name, "seed": seed, "processes": accelerator.num_processes}
     start, spent = 0, 0.0
     if state_path is not None and Path(state_path).exists():
-        start, spent = restore_state(state_path, parts, identity)
+        start, spent = restore_state(state_path, parts, identity, {"fit": asdict(FitConfig())})
     model, prepared = accelerator.prepare(objective, optimizer)
     world, rank = accelerator.num_processes, accelerator.process_index
     pieces = config.accumulate
@@ -161,12 +162,15 @@ def fit(
             group["lr"] = config.rate_at(step)
         whole = make_batch(config.batch * world, seeded(seed, f"{name}/{step}", device))
         mine = tuple(t[rank * config.batch : (rank + 1) * config.batch] for t in whole)
+        counted = [b.clone() for b in objective.buffers()]  # what the forward pass counts, counts once
         while True:
             try:
                 loss = _backward(model, mine, pieces, accelerator)
                 break
             except torch.OutOfMemoryError:
                 prepared.zero_grad()
+                for buffer, before in zip(objective.buffers(), counted, strict=True):
+                    buffer.copy_(before)
                 if pieces >= config.batch or world > 1:  # several processes would have to agree on the pieces
                     raise TrainingError(
                         f"out of memory at step {step + 1} with {-(-config.batch // pieces)} examples at a time; "
@@ -189,8 +193,9 @@ def fit(
         saving = state_path is not None and (done % save_every == 0 or done == config.steps)
         if done % report_every == 0 or saving or done in (start + 1, config.steps):  # the first: show life early
             _check_finite(unfit, done - since, done, accelerator, state_path)
-            counted = (done - since) * world - accelerator.reduce(unfit, "sum").item()  # fp16 leaves steps out
-            mean = accelerator.reduce(losses, "sum").item() / max(1, counted)
+            taken = (done - since) * world - accelerator.reduce(unfit, "sum").item()  # fp16 leaves steps out
+            total = accelerator.reduce(losses, "sum").item()
+            mean = total / taken if taken else math.nan
             seconds = time.perf_counter() - began
             if report is not None and main:
                 rate = (done - start) * config.batch * world / seconds

@@ -33,15 +33,19 @@ def save_state(path: str | Path, parts: Parts, identity: dict, step: int, second
     tensors |= {f"average.{k}": v for k, v in parts.average.state_dict().items()}
     for key, names in state_names(parts.optimizer, parts.objective).items():
         kept = parts.optimizer.state[parts.objective.get_parameter(key)]
-        tensors |= {f"optimizer.{key}.{k}": kept[k] for k in names}
+        for k in names:  # nothing is kept before the first step, and fp16 leaves out steps: as much as zeros
+            fresh = torch.zeros(()) if k == "step" else torch.zeros_like(parts.objective.get_parameter(key))
+            tensors[f"optimizer.{key}.{k}"] = kept.get(k, fresh)
     scaler = parts.scaler.state_dict() if parts.scaler is not None else None
     about = {"step": step, "seconds": seconds, "scaler": scaler}
     write_tensors(path, tensors, identity | about)
 
 
-def restore_state(path: str | Path, parts: Parts, identity: dict) -> tuple[int, float]:
+def restore_state(path: str | Path, parts: Parts, identity: dict, defaults: dict | None = None) -> tuple[int, float]:
     """Read what `save_state` wrote into fresh objects; the step to go on from, and the seconds so far.
 
+    Args:
+        defaults: in the form of identity, what held for settings that the file, written before they existed, lacks.
     Raises:
         CheckpointError: the file is damaged, foreign, or of a training with another identity.
     """
@@ -50,7 +54,8 @@ def restore_state(path: str | Path, parts: Parts, identity: dict) -> tuple[int, 
         raise CheckpointError(f"{path}: is no training state of ours")
     if not identity.keys() <= about.keys():
         raise CheckpointError(f"{path}: was saved by another version of ldm_edu; train anew into another folder")
-    different = [f"{k} was {about[k]}, now {v}" for k, v in identity.items() if about[k] != v]
+    was, now = _flat(defaults or {}) | _flat(about), _flat(identity)
+    different = [f"{k} was {was.get(k)}, now {v}" for k, v in now.items() if was.get(k) != v]
     if different:
         raise CheckpointError(f"{path}: was saved by a training with other settings: {'; '.join(different)}")
     split: dict[str, dict] = {"net": {}, "average": {}, "optimizer": {}}
@@ -66,8 +71,16 @@ def restore_state(path: str | Path, parts: Parts, identity: dict) -> tuple[int, 
             if saved is None or saved.shape != shape:
                 raise CheckpointError(f"{path}: the optimiser's {k} of {key} is missing or of another shape")
             # The parameter's own memory format: the fused optimiser walks both side by side.
-            fresh = saved.to(parameter.device) if k == "step" else torch.empty_like(parameter).copy_(saved).detach()
+            # A fused optimiser counts its steps on the device; any other on the CPU, where it need not wait for them.
+            place = parameter.device if parts.optimizer.defaults["fused"] else "cpu"
+            fresh = saved.to(place) if k == "step" else torch.empty_like(parameter).copy_(saved).detach()
             parts.optimizer.state[parameter][k] = fresh
     if parts.scaler is not None and about["scaler"]:
         parts.scaler.load_state_dict(about["scaler"])
     return about["step"], about["seconds"]
+
+
+def _flat(settings: dict) -> dict:
+    """A dictionary of dictionaries as one: {"fit": {"steps": 9}} as {"fit.steps": 9}."""
+    deep = {f"{k}.{inner}": v for k, d in settings.items() if isinstance(d, dict) for inner, v in d.items()}
+    return {k: v for k, v in settings.items() if not isinstance(v, dict)} | deep

@@ -1,4 +1,4 @@
-"""Muon: gradient descent whose steps change every direction of a weight matrix by as much. Used by fit.py.
+"""Muon: gradient descent whose steps change every direction of a weight matrix by as much. Used by fit.py; notebook 10.
 
 A gradient of a weight matrix is nearly of low rank: a few directions take most of the step. Muon replaces the averaged
 gradient  U S Vᵀ  by about  U Vᵀ. What is no matrix inside the network stays with AdamW.
@@ -10,14 +10,13 @@ Sources: Jordan 2024 (https://kellerjordan.github.io/posts/muon/); the size of t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 MOMENTUM = 0.95
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # steep at 0: five rounds take singular values from 0.01 to about 1
-ENDS = ("conv_in", "conv_out")  # from and to the few channels of a picture or latent
+ENDS = ("conv_in", "conv_out", "first", "last")  # from and to the few channels of a picture, latent or score
 
 
 class Muon(torch.optim.AdamW):
@@ -47,8 +46,10 @@ class Muon(torch.optim.AdamW):
         super().__init__([g for g in groups if g["params"]], lr, betas, weight_decay=weight_decay)
 
     @torch.no_grad()
-    def step(self, closure: Callable | None = None):
+    def step(self, closure: None = None) -> None:
         """One step from the gradients, which it takes away from the parameters that are Muon's."""
+        if closure is not None:
+            raise ValueError("Muon takes no closure; compute the gradients before the step")
         for group in self.param_groups:
             if not group["muon"]:
                 continue
@@ -63,7 +64,7 @@ class Muon(torch.optim.AdamW):
                     p.mul_(1 - group["lr"] * group["weight_decay"])
                     p.add_(update.view(shape), alpha=-group["lr"] * size)
                     p.grad = None  # AdamW passes over what has none
-        return super().step(closure)
+        super().step()
 
     def _averaged(self, p: Tensor) -> Tensor:
         """The gradient with Nesterov's momentum, in p's shape."""

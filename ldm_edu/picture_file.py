@@ -120,7 +120,8 @@ def _taken(image, path: Path) -> Picture:
     if deep:
         if clear:
             notes.append(f"The transparency of {path.name} is lost: it is one of 16-bit grey.")
-        return Picture(_deep_grey(upright, image.format, path)[:, :, None], notes=tuple(notes))
+        profile = image.info.get("icc_profile")
+        return Picture(_deep_grey(upright, image.format, path)[:, :, None], profile=profile, notes=tuple(notes))
     if image.mode == "F":
         raise PictureError(f"{path}: its values are floats, whose white is not known; save it with 8 or 16 bits")
     plain = image.mode in ("1", "L", "P", "LA", "PA", "RGB", "RGBA", "RGBa", "La")
@@ -218,6 +219,8 @@ def place_for(original: str | Path, out: str | Path | None, ending: str, *, forc
     Raises:
         PictureError: a place that is taken, or that is no .png file.
     """
+    if Path(original).is_dir():
+        raise PictureError(f"{original}: a folder; give one picture file")
     name = f"{Path(original).stem}-{ending}.png"
     path = Path(original).with_name(name) if out is None else Path(out)
     if path.is_dir():

@@ -99,7 +99,8 @@ def write_scores(
     Args:
         origin: what `provenance` says of its training.
     """
-    sampling = Sampling(steps=fitting_steps(50, model), guidance=3.0 if model.text else 2.0, seed=config.seed)
+    guidance = 3.0 if model.text else 2.0 if model.config.classes else 1.0
+    sampling = Sampling(steps=fitting_steps(50, model), guidance=guidance, seed=config.seed)
     samples, labels = draw_samples(model, sampling, pictures.captions)
     scores = score(model, samples, labels, pictures, held_out)
     unseen = draw_samples(model, sampling, held_out.captions)[0] if model.text is not None else None

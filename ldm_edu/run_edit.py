@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ldm_edu.editing import edit, image_to_image, inpaint
 from ldm_edu.fit import seeded
-from ldm_edu.inpainting import fill_plain
+from ldm_edu.inpainting import fill_plain, latent_mask
 from ldm_edu.picture_command import (
     asked_for,
     at_size,
@@ -128,7 +128,7 @@ def run_inpaint(
     square = resized(window(known, top, left, seen, seen), side, side)
     free = window(free, top, left, seen, seen).float()
     free = F.adaptive_max_pool2d(free, side) if seen > side else F.interpolate(free, (side, side))
-    if free.all():
+    if latent_mask(free > 0, model.config.factor).all():
         raise ValueError(f"next to nothing is known around the hole at {side}×{side}; use edit, or a larger --size")
     new = inpaint(
         model, square, free, condition,

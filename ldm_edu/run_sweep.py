@@ -34,13 +34,14 @@ def run_sweep(
     card = read_json(folder / "card.json") if (folder / "card.json").exists() else {"data": "scenes"}
     if card["data"] != "scenes":
         raise ValueError(f"{checkpoint}: trained on {card['data']}; the exact reader knows the pictures of scenes only")
-    if write is not None and not write.parent.is_dir():
-        raise ValueError(f"--write {write}: no such folder")  # told before an hour of drawing
+    if write is not None and (write.is_dir() or not write.parent.is_dir()):  # told before an hour of drawing
+        raise ValueError(f"--write {write}: " + ("a folder has this name" if write.is_dir() else "no such folder"))
     model = LatentDiffusion.load(folder, pick_device(device))
     bar = sampler_bar(2 * len(guidances) * sum(steps) * -(-count // 64))
-    print(f"{'guidance':>8} {'steps':>6} {'obeyed':>7} {'unseen':>7}")
     points = []
     for point in sweep(model, guidances, steps, count=count, sampler=sampler, seed=seed, after_step=bar):
+        if not points:
+            print(f"{'guidance':>8} {'steps':>6} {'obeyed':>7} {'unseen':>7}")
         print(f"{point.guidance:8g} {point.steps:6d} {point.seen:7.1%} {point.unseen:7.1%}", flush=True)
         points.append(asdict(point))
     if write is not None:

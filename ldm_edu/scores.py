@@ -41,6 +41,11 @@ class Sampling:
     seed: int = 0
 
 
+def spread(count: int, n: int) -> list[int]:
+    """`count` indices into n things: evenly over them all, for they may be sorted, or in turn where they are fewer."""
+    return [i * n // count if n > count else i % n for i in range(count)]
+
+
 @torch.no_grad()
 def draw_samples(
     model: LatentDiffusion, sampling: Sampling, captions: tuple[str, ...] = ()
@@ -48,13 +53,13 @@ def draw_samples(
     """Samples (count, C, H, W) and their labels: the classes in turn, or None for a model without classes.
 
     Args:
-        captions: what a model with text draws, in turn.
+        captions: what a model with text draws; see `spread`.
     """
     classes = len(model.config.classes)
     labels = torch.arange(sampling.count) % classes if classes else None
     prompts = None
     if model.config.text is not None and captions:
-        prompts = [captions[i % len(captions)] for i in range(sampling.count)]
+        prompts = [captions[i] for i in spread(sampling.count, len(captions))]
     pictures = model.generate(
         sampling.count,
         labels=labels,
@@ -113,7 +118,7 @@ def caption_scores(
     from ldm_edu.data.shapes import obeys
 
     def share(pictures: Tensor, captions: tuple[str, ...]) -> float:
-        asked = [captions[i % len(captions)] for i in range(len(pictures))]
+        asked = [captions[i] for i in spread(len(pictures), len(captions))]
         return round(obeys(pictures.cpu(), asked).float().mean().item(), 4)
 
     scores = {
@@ -121,7 +126,8 @@ def caption_scores(
         "held_out_captions_obeyed": share(unseen, held_out.captions),
     }
     if model.autoencoder is not None:
-        real = to_float(held_out.pixels[: len(samples)]).to(model.latent_mean.device)
+        some = spread(min(len(samples), len(held_out)), len(held_out))
+        real = to_float(held_out.pixels[some]).to(model.latent_mean.device)
         back = in_batches(lambda x: model.decode(model.encode(x)), real)
-        scores["reconstructions_obey"] = share(back, held_out.captions)
+        scores["reconstructions_obey"] = share(back, held_out.captions)  # as many pictures, so the same captions
     return scores

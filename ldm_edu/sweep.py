@@ -60,8 +60,8 @@ def sweep(
         steps: numbers of sampler steps.
         after_step: called after every step, for a progress bar.
     Raises:
-        ValueError: a model without text, no setting, a weight that is no number, more steps than the schedule has, or
-            a count below 1.
+        ValueError: when the first point is asked for: a model without text, no setting, a weight that is no number,
+            more steps than the schedule has, or a count below 1.
     """
     if model.text is None:
         raise ValueError("this model takes no text, so no caption can be obeyed")

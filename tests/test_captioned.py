@@ -184,6 +184,8 @@ def test_files_beside_the_pictures_do_not_disturb(tmp_path):
     captioned_folder(tmp_path)
     for name in ("LICENSE.txt", ".hidden.png", "Thumbs.db"):
         (tmp_path / name).write_text("x")
+    (tmp_path / ".thumbs").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / ".thumbs" / "0.png")
     assert len(load_pictures(str(tmp_path), 8)) == 18
 
 

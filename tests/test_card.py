@@ -110,8 +110,9 @@ def test_the_picture_of_a_run_has_a_row_for_each_question(model, tmp_path, monke
     monkeypatch.setattr(card, "save_rows", lambda rows, *rest: (shown.update(rows), save_rows(rows, *rest)))
     training = blobs(9)
     samples = to_float(training.pixels)[[4, 2, 7]]
-    overview(model, samples, unseen, training, blobs(3), tmp_path / "samples.png", columns=2)
-    assert [len(v) for v in shown.values()] == ([3, 3, 3, 2] if unseen is None else [3, 3, 4, 3, 2])
+    held_out = blobs(3)
+    overview(model, samples, unseen, training, held_out, tmp_path / "samples.png", columns=2)
+    assert [len(v) for v in shown.values()] == ([3, 3, 3, 2] if unseen is None else [4, 4, 4, 3, 2])
     torch.testing.assert_close(shown["In the training set nearest to the first row of these"], samples[:2])
     with Image.open(tmp_path / "samples.png") as image:
         image.load()
@@ -137,7 +138,23 @@ def test_captions_are_scored_by_the_exact_reader():
     assert drawn.shape == unseen.shape == (20, 3, 64, 64)
     got = caption_scores(model, drawn, unseen, train, held_out)
     assert got == {"captions_obeyed": 0.0, "held_out_captions_obeyed": 0.0}  # an untrained model draws noise
-    real = caption_scores(model, to_float(train.pixels), to_float(held_out.pixels[:60]), train, held_out)
+    real = caption_scores(
+        model, to_float(train.pixels), to_float(held_out.pixels[scores.spread(60, 1000)]), train, held_out
+    )
     assert real == {"captions_obeyed": 1.0, "held_out_captions_obeyed": 1.0}
     mixed = caption_scores(model, to_float(train.pixels).flip(0), unseen, train, held_out)
     assert mixed["captions_obeyed"] < 0.2
+
+
+def test_a_set_that_is_sorted_is_drawn_and_shown_in_all_its_parts(model, tmp_path, monkeypatch):
+    assert scores.spread(4, 10) == [0, 2, 5, 7]
+    assert scores.spread(5, 2) == [0, 1, 0, 1, 0]
+    assert scores.spread(3, 3) == [0, 1, 2]
+    pixels = torch.arange(100, dtype=torch.uint8).view(100, 1, 1, 1).expand(100, 1, 16, 16)
+    held_out, shown = Pictures(pixels, captions=tuple(map(str, range(100)))), {}
+    monkeypatch.setattr(card, "save_rows", lambda rows, *rest: shown.update(rows))
+    unseen = to_float(pixels[scores.spread(50, 100)])  # a model that draws the held-out pictures themselves
+    overview(model, torch.rand(9, 1, 16, 16), unseen, blobs(9), held_out, tmp_path / "x.png", columns=5)
+    rows = list(shown.values())
+    assert torch.equal(rows[0], rows[2])
+    assert rows[0].mean((1, 2, 3)).diff().min() > 0.05  # spread over the whole set

@@ -1,6 +1,7 @@
 """Files are whole or absent, and what is no file of ours is told from what is."""
 
 import json
+import os
 import pickle
 
 import pytest
@@ -49,7 +50,19 @@ def test_a_write_replaces_the_file_and_leaves_nothing_beside_it(tmp_path):
         write_atomic(tmp_path / "x", text)
     assert (tmp_path / "x").read_bytes() == b"two"
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
-    assert (tmp_path / "x").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+def test_a_new_file_is_for_whom_the_umask_says_and_a_replaced_one_for_whom_it_was(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_atomic(tmp_path / "x", b"one")
+        assert (tmp_path / "x").stat().st_mode & 0o777 == 0o640
+        (tmp_path / "x").chmod(0o600)
+        write_atomic(tmp_path / "x", b"two")
+        assert (tmp_path / "x").stat().st_mode & 0o777 == 0o600
+    finally:
+        os.umask(before)
 
 
 def test_a_write_that_fails_says_so_and_changes_nothing(tmp_path):

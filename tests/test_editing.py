@@ -131,7 +131,8 @@ def test_restyle_starts_from_matched_statistics():
 @every_kind
 @pytest.mark.parametrize("strength", [1.0, 0.4])
 def test_inpaint_is_repaint_on_latents(build, source, target, strength):
-    model, pictures, mask = build(), given(), hole().bool()
+    model, pictures, mask = build(), given(), torch.zeros_like(hole()).bool()
+    mask[:, :, 0, 0] = True  # with the margin below a few latents
     ts = times_from(model.schedule, 10, strength)
     with torch.no_grad():
         latent = model.encode(fill_plain(pictures, mask) if strength == 1 else pictures)
@@ -146,7 +147,7 @@ def test_inpaint_is_repaint_on_latents(build, source, target, strength):
         x = last(repaint(denoise, x, latent, free, ts, model.schedule, **options))
         expected = model.decode(x).clamp(-1, 1)
     options = {"strength": strength, "steps": 10, "jumps": 2, "jump_steps": 3, "margin": 1, "generator": seeded(1)}
-    torch.testing.assert_close(inpaint(model, pictures, hole(), target, paste=False, **options), expected)
+    torch.testing.assert_close(inpaint(model, pictures, mask, target, paste=False, **options), expected)
 
 
 @every_kind
@@ -263,6 +264,9 @@ def test_what_does_not_fit_is_refused():
         image_to_image(model, given(), strength=0)
     with pytest.raises(ValueError, match="style must be"):
         restyle(model, given(2), given(3))
+    inside = torch.nn.functional.pad(torch.ones(2, 1, 14, 14), (1, 1, 1, 1))
+    with pytest.raises(ValueError, match="reaches into every latent"):
+        inpaint(model, given(), inside)
     with pytest.raises(ValueError, match="jumps must be"):
         inpaint(model, given(), hole(), jumps=-1, steps=2)
 

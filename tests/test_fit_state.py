@@ -55,6 +55,29 @@ def test_another_training_is_refused_by_name(saved):
         restore_state(saved, parts(), IDENTITY | {"seed": 7})
 
 
+def test_a_setting_that_came_later_counts_as_its_default(saved):
+    now = IDENTITY | {"fit": {"steps": 9, "optimizer": "adamw"}}
+    with pytest.raises(CheckpointError, match=r"other settings: fit\.optimizer was None, now adamw$"):
+        restore_state(saved, parts(), now)
+    assert restore_state(saved, parts(), now, {"fit": {"steps": 1, "optimizer": "adamw"}}) == (3, 1.5)
+    with pytest.raises(CheckpointError, match=r"other settings: fit\.optimizer was adamw, now muon$"):
+        restore_state(saved, parts(), IDENTITY | {"fit": {"steps": 9, "optimizer": "muon"}}, now)
+
+
+@pytest.mark.parametrize("muon", [False, True])
+def test_a_state_before_the_first_step_is_a_state(tmp_path, muon):
+    untouched = parts(steps=0, muon=muon)
+    save_state(tmp_path / "x", untouched, IDENTITY, 0, 0.0)
+    fresh = parts(seed=1, steps=0, muon=muon)
+    assert restore_state(tmp_path / "x", fresh, IDENTITY) == (0, 0.0)
+    torch.manual_seed(2)
+    x = torch.randn(1, 2, 5, 5)
+    for each in (untouched, fresh):
+        each.objective(x).square().sum().backward()
+        each.optimizer.step()
+    assert_same(untouched.objective.state_dict(), fresh.objective.state_dict())
+
+
 def test_another_net_is_refused(saved):
     with pytest.raises(CheckpointError, match=r"0\.weight has shape \(4, 2, 3, 3\), expected \(8, 2, 3, 3\)"):
         restore_state(saved, parts(width=8), IDENTITY)

@@ -125,6 +125,12 @@ def test_parameters_without_a_gradient_stay():
     assert changed == {"linear.weight", "linear.bias"}
 
 
+def test_a_closure_is_refused():
+    net = Net()
+    with pytest.raises(ValueError, match="takes no closure"):
+        Muon(net, 1e-2, (0.9, 0.99), 0.1).step(lambda: None)
+
+
 def test_what_is_kept_of_each_parameter_has_a_name():
     net = Net()
     optimizer = Muon(net, 1e-2, (0.9, 0.99), 0.1)

@@ -152,6 +152,7 @@ def test_a_colour_profile_is_kept_while_the_colours_are(tmp_path):
     write_picture(with_content(picture, picture.floats()), tmp_path / "out.png")
     assert read_picture(tmp_path / "out.png").profile == profile
     assert with_content(picture, torch.zeros(1, 1, 2, 2)).profile is None
+    assert read_picture(saved(tmp_path / "deep.png", DEEP, icc_profile=profile)).profile == profile
 
 
 def damaged(tmp_path, name):

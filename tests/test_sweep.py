@@ -12,6 +12,7 @@ from ldm_edu.latent import LatentDiffusion
 from ldm_edu.model_config import ModelConfig
 from ldm_edu.nets.text import TextConfig
 from ldm_edu.nets.unet import UNetConfig
+from ldm_edu.run_sweep import run_sweep
 from ldm_edu.schedule import cosine
 from ldm_edu.sweep import fresh_captions, sweep
 
@@ -90,6 +91,15 @@ def test_bad_settings_are_refused_before_anything_is_drawn(options, words):
     settings = dict(guidances=[1.0], steps=[5], count=2) | options
     with pytest.raises(ValueError, match=words):
         list(sweep(a_model(generate), settings["guidances"], settings["steps"], count=settings["count"]))
+
+
+def test_a_table_that_cannot_be_written_is_told_before_the_drawing(tmp_path, capsys):
+    for write, words in ((tmp_path, "a folder has this name"), (tmp_path / "none" / "x.json", "no such folder")):
+        with pytest.raises(ValueError, match=words):
+            run_sweep("shapes-64", [1.0], [2], count=1, sampler="ddim", seed=0, device="cpu", write=write)
+    with pytest.raises(ValueError, match="steps"):
+        run_sweep("shapes-64", [1.0], [2000], count=1, sampler="ddim", seed=0, device="cpu")
+    assert capsys.readouterr().out == ""
 
 
 def test_a_model_without_text_is_refused():

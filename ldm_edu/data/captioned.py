@@ -94,7 +94,8 @@ def from_folder(path: str | Path, size: int, *, train: bool = True) -> Pictures:
             raise ValueError(f"{path / 'metadata.csv'}, line {line}: {file} is not in the folder")
     named = {path / file for _, file in rows}
     for picture in sorted(path.rglob("*")):
-        if picture.suffix.lower() in SUFFIXES and not picture.name.startswith(".") and picture not in named:
+        hidden = any(part.startswith(".") for part in picture.relative_to(path).parts)
+        if picture.suffix.lower() in SUFFIXES and not hidden and picture not in named:
             raise ValueError(f"{picture}: has no line in metadata.csv; add one with its caption, or remove it")
     captions, files = list(rows.values()), [file for _, file in rows]
     part = _part(captions, np.ones(len(captions), bool), train, path)
