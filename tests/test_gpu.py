@@ -60,13 +60,14 @@ def test_a_seed_draws_the_same_pictures_as_on_the_cpu(device, sampler):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("precision", ["no", "bf16", "fp16"])
-def test_every_precision_learns_without_a_nan(device, precision, tmp_path):
+def test_every_precision_learns_without_a_nan(device, precision, optimizer, tmp_path):
     if device == "cpu" and precision == "fp16":
         pytest.skip("fp16 is refused on a CPU")
     losses = []
     hooks = Hooks(progress=lambda stage, now: losses.append(now.loss) if stage == "diffusion" else None)
-    longer = FitConfig(steps=60, batch=16, warmup=5)
+    longer = FitConfig(steps=60, batch=16, warmup=5, optimizer=optimizer)
     config = on(device, precision=precision, fit=longer, autoencoder_fit=longer, save_every=100)
     trained, _ = train(config, blobs(), tmp_path / "run", hooks=hooks)
     assert losses[-1] < 0.9 * losses[0]
@@ -86,7 +87,8 @@ def test_compiled_networks_draw_the_same_pictures(device):
     assert (draw() - plain).abs().max() < 1e-3
 
 
-def test_a_resumed_training_ends_near_an_unbroken_one(device, tmp_path):
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_resumed_training_ends_near_an_unbroken_one(device, optimizer, tmp_path):
     class CutError(Exception):
         pass
 
@@ -94,10 +96,11 @@ def test_a_resumed_training_ends_near_an_unbroken_one(device, tmp_path):
         if step == 2:
             raise CutError
 
-    whole, _ = train(on(device), blobs(), tmp_path / "whole")
+    config = on(device, fit=dataclasses.replace(TINY.fit, optimizer=optimizer))
+    whole, _ = train(config, blobs(), tmp_path / "whole")
     with pytest.raises(CutError):
-        train(on(device), blobs(), tmp_path / "cut", hooks=Hooks(samples=cut))
-    resumed, _ = train(on(device), blobs(), tmp_path / "cut", resume=True)
+        train(config, blobs(), tmp_path / "cut", hooks=Hooks(samples=cut))
+    resumed, _ = train(config, blobs(), tmp_path / "cut", resume=True)
     for name, value in whole.state_dict().items():
         assert torch.allclose(resumed.state_dict()[name], value, rtol=1e-3, atol=1e-4), name
 
