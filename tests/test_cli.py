@@ -252,7 +252,7 @@ def test_no_command_shows_the_help(capsys):
         (ModuleNotFoundError("No module named 'tqdm'", name="tqdm"), "pip install tqdm"),
         (ModuleNotFoundError("No module named 'ldm_edu.x'", name="ldm_edu.x"), "unexpected ModuleNotFoundError"),
         (ImportError("libGL.so.1: cannot open shared object file"), "unexpected ImportError: libGL"),
-        (torch.OutOfMemoryError("big"), "out of memory; use a smaller --batch"),
+        (torch.OutOfMemoryError("big"), "out of memory; use smaller pictures"),
         (OSError(28, "No space left on device"), "No space left on device"),
         (ZeroDivisionError("x"), "unexpected ZeroDivisionError: x; run again with --debug"),
     ],
