@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from ldm_edu.checkpoint import write_atomic, write_json
-from ldm_edu.data.pictures import Pictures, to_float
+from ldm_edu.data.pictures import Pictures, spread, to_float
 from ldm_edu.latent import LatentDiffusion
 from ldm_edu.metrics import nearest_distance
 from ldm_edu.plot import save_rows
-from ldm_edu.scores import SCORES, spread
+from ldm_edu.scores import SCORES
 
 
 def provenance(command: str, seconds: dict[str, float], device: torch.device, processes: int = 1) -> dict:

@@ -77,7 +77,7 @@ class Muon(torch.optim.AdamW):
 
 
 def orthogonalise(matrices: Tensor, rounds: int = 5) -> Tensor:
-    """For each U S Vᵀ about U Vᵀ: singular values between 0.6 and 1.2, by Newton and Schulz's iteration.
+    """For each U S Vᵀ about U Vᵀ: singular values near 1, but for the smallest, by Newton and Schulz.
 
         X ← a X + b (X Xᵀ) X + c (X Xᵀ)² X
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ldm_edu.classifier import in_batches, train_classifier
-from ldm_edu.data.pictures import Pictures, to_float
+from ldm_edu.data.pictures import Pictures, spread, to_float
 from ldm_edu.fit import seeded
 from ldm_edu.latent import LatentDiffusion
 from ldm_edu.metrics import frechet_distance, nearest_distance, psnr, recognition
@@ -39,11 +39,6 @@ class Sampling:
     steps: int = 50
     guidance: float = 2.0
     seed: int = 0
-
-
-def spread(count: int, n: int) -> list[int]:
-    """`count` indices into n things: evenly over them all, for they may be sorted, or in turn where they are fewer."""
-    return [i * n // count if n > count else i % n for i in range(count)]
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from tiny import TINY, blobs
 from ldm_edu import card, scores
 from ldm_edu.card import card_text, overview, provenance, write_card
 from ldm_edu.classifier import train_classifier
-from ldm_edu.data.pictures import Pictures, to_float
+from ldm_edu.data.pictures import Pictures, spread, to_float
 from ldm_edu.latent import LatentDiffusion
 from ldm_edu.plot import save_rows
 from ldm_edu.schedule import cosine
@@ -138,22 +138,20 @@ def test_captions_are_scored_by_the_exact_reader():
     assert drawn.shape == unseen.shape == (20, 3, 64, 64)
     got = caption_scores(model, drawn, unseen, train, held_out)
     assert got == {"captions_obeyed": 0.0, "held_out_captions_obeyed": 0.0}  # an untrained model draws noise
-    real = caption_scores(
-        model, to_float(train.pixels), to_float(held_out.pixels[scores.spread(60, 1000)]), train, held_out
-    )
+    real = caption_scores(model, to_float(train.pixels), to_float(held_out.pixels[spread(60, 1000)]), train, held_out)
     assert real == {"captions_obeyed": 1.0, "held_out_captions_obeyed": 1.0}
     mixed = caption_scores(model, to_float(train.pixels).flip(0), unseen, train, held_out)
     assert mixed["captions_obeyed"] < 0.2
 
 
 def test_a_set_that_is_sorted_is_drawn_and_shown_in_all_its_parts(model, tmp_path, monkeypatch):
-    assert scores.spread(4, 10) == [0, 2, 5, 7]
-    assert scores.spread(5, 2) == [0, 1, 0, 1, 0]
-    assert scores.spread(3, 3) == [0, 1, 2]
+    assert spread(4, 10) == [0, 2, 5, 7]
+    assert spread(5, 2) == [0, 1, 0, 1, 0]
+    assert spread(3, 3) == [0, 1, 2]
     pixels = torch.arange(100, dtype=torch.uint8).view(100, 1, 1, 1).expand(100, 1, 16, 16)
     held_out, shown = Pictures(pixels, captions=tuple(map(str, range(100)))), {}
     monkeypatch.setattr(card, "save_rows", lambda rows, *rest: shown.update(rows))
-    unseen = to_float(pixels[scores.spread(50, 100)])  # a model that draws the held-out pictures themselves
+    unseen = to_float(pixels[spread(50, 100)])  # a model that draws the held-out pictures themselves
     overview(model, torch.rand(9, 1, 16, 16), unseen, blobs(9), held_out, tmp_path / "x.png", columns=5)
     rows = list(shown.values())
     assert torch.equal(rows[0], rows[2])

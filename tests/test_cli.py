@@ -252,7 +252,10 @@ def test_no_command_shows_the_help(capsys):
         (ModuleNotFoundError("No module named 'tqdm'", name="tqdm"), "pip install tqdm"),
         (ModuleNotFoundError("No module named 'ldm_edu.x'", name="ldm_edu.x"), "unexpected ModuleNotFoundError"),
         (ImportError("libGL.so.1: cannot open shared object file"), "unexpected ImportError: libGL"),
-        (torch.OutOfMemoryError("big"), "out of memory; use smaller pictures"),
+        (
+            torch.OutOfMemoryError("big"),
+            "out of memory; use smaller pictures, a smaller model, or fewer at once by --batch",
+        ),
         (OSError(28, "No space left on device"), "No space left on device"),
         (ZeroDivisionError("x"), "unexpected ZeroDivisionError: x; run again with --debug"),
     ],

@@ -8,7 +8,7 @@ import torch
 
 from ldm_edu.data import captioned, images
 from ldm_edu.data.digits import digits
-from ldm_edu.data.pictures import Pictures, to_bytes
+from ldm_edu.data.pictures import Pictures, spread, to_bytes
 
 TORCHVISION = {
     "mnist": images.mnist,
@@ -141,7 +141,7 @@ def _part(pictures: Pictures, train: bool, where: str) -> Pictures:
 
 
 def _spread(pictures: Pictures, count: int) -> Pictures:
-    return _pick(pictures, torch.arange(count) * len(pictures) // count)
+    return _pick(pictures, torch.tensor(spread(count, len(pictures))))
 
 
 def _pick(pictures: Pictures, index: torch.Tensor) -> Pictures:

@@ -69,3 +69,8 @@ def to_float(pixels: Tensor) -> Tensor:
 def to_bytes(pictures: Tensor) -> Tensor:
     """Floats in [-1, 1] to the nearest of 0 … 255, what lies outside clipped."""
     return ((pictures.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def spread(count: int, n: int) -> list[int]:
+    """`count` indices into n things: evenly over them all, for they may be sorted, or in turn where they are fewer."""
+    return [i * n // count if n > count else i % n for i in range(count)]
