@@ -69,7 +69,8 @@ def card_body(card: dict) -> str:
         "",
         f"Made by `{origin['command']}`, version {origin['version']}, commit {origin['commit'] or 'unknown'}, "
         f"on {origin['device']}, Python {origin['python']}, torch {origin['torch']}.",
-        "Seconds: " + ", ".join(f"{k} {v}" for k, v in origin["seconds"].items()) + ".",
+        _seconds(origin),
+        *_started(origin),
         "",
         f"Scores of {sampling['count']} samples, {sampling['steps']} DDIM steps, guidance {sampling['guidance']}, "
         f"seed {sampling['seed']}:",
@@ -80,6 +81,24 @@ def card_body(card: dict) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _seconds(origin: dict) -> str:
+    return "Seconds: " + ", ".join(f"{k} {v}" for k, v in origin["seconds"].items()) + "."
+
+
+def _started(origin: dict) -> list[str]:
+    """What the training started from, and that one from, as far back as cards say."""
+    lines = []
+    while start := origin.get("start"):
+        lines += ["", f"Started from the model {start['name']}, of which no card is known."]
+        if origin := start.get("provenance", {}):
+            lines[-1] = (
+                f"Started from the model {start['name']} (data: {start['data']}. {start['credit']}), made by "
+                f"`{origin['command']}`, commit {origin['commit'] or 'unknown'}, on {origin['device']}. "
+                + _seconds(origin)
+            )
+    return lines
 
 
 def overview(

@@ -10,17 +10,7 @@ from collections.abc import Callable, Iterator
 
 import typer
 
-DERIVED = frozenset(
-    (
-        "autoencoder.in_channels",
-        "text.words",
-        "unet.in_channels",
-        "unet.out_channels",
-        "unet.num_classes",
-        "unet.context_dim",
-    )
-)
-"""Fields that follow from the data and from each other; they are no options."""
+from ldm_edu.config import DERIVED
 
 
 def with_options(config: object) -> Callable:

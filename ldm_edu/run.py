@@ -23,6 +23,7 @@ from ldm_edu.progress import StageProgress
 from ldm_edu.readme import write_block
 from ldm_edu.run_folder import check_folder, read_settings, replace_flat, run_status
 from ldm_edu.scores import Sampling, caption_scores, draw_samples, score
+from ldm_edu.start import follow, origin_of
 from ldm_edu.train import Hooks, make_accelerator, train
 
 
@@ -33,7 +34,7 @@ def run_training(given: dict, out: Path, *, resume: bool) -> None:
         given: the fields of TrainConfig that were typed, flat.
     """
     going_on = resume and (out / "train.json").exists()
-    config = replace_flat(read_settings(out, TrainConfig()) if going_on else TrainConfig(), given)
+    config = replace_flat(read_settings(out, TrainConfig()) if going_on else TrainConfig(), follow(given))
     check_folder(out, config, resume)
     if going_on and finished(out):
         print(card_text(read_json(out / "card.json")))
@@ -88,6 +89,8 @@ def finish(
     """Score a trained model; write its picture and, last, its card."""
     command = shlex.join(["ldm-edu", "train", "--out", str(out), *typed_options(config, TrainConfig())])
     origin = provenance(command, seconds, model.latent_mean.device, processes)
+    if config.start:
+        origin["start"] = origin_of(config.start)
     write_scores(model, config, out, pictures, held_out, origin)
 
 

@@ -28,6 +28,7 @@ from ldm_edu.nets.text import NOTHING, tokenize, vocabulary
 from ldm_edu.objectives import AutoencoderObjective, DiffusionObjective
 from ldm_edu.perceptual import lpips
 from ldm_edu.run_folder import check_folder, claim
+from ldm_edu.start import starting_model
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -66,7 +67,8 @@ def train(
         TrainingError: the loss is not finite, or memory is too small.
     """
     out = Path(out)
-    model_config = model_config_for(config, pictures)
+    initial = starting_model(config, pictures)
+    model_config = initial.config if initial else model_config_for(config, pictures)
     accelerator = accelerator or make_accelerator(config, out)
     check_folder(out, config, resume)
     with accelerator.main_process_first():  # one process downloads
@@ -81,7 +83,7 @@ def train(
 
     with torch.random.fork_rng(devices=[]):  # the networks' first weights come from the seed, and nothing else changes
         torch.default_generator.manual_seed(config.seed)
-        model = LatentDiffusion(model_config, config.make_schedule()).to(device)
+        model = (initial or LatentDiffusion(model_config, config.make_schedule())).to(device)
         adversary = make_adversary(config, pictures.channels) if config.adversarial else None
     pixels = pictures.pixels.to(device)
     if config.flip:
@@ -113,7 +115,7 @@ def train(
         seconds[name] = read_about(state_path)["seconds"]
         return averaged
 
-    if model.autoencoder is not None:
+    if model.autoencoder is not None and initial is None:
         latent_shape = model_config.latent_shape
 
         def picture_batch(n: int, generator: torch.Generator) -> Batch:
@@ -130,9 +132,10 @@ def train(
         )
         averaged = run_stage("autoencoder", objective, picture_batch, config.autoencoder_fit)
         model.autoencoder.load_state_dict(averaged.autoencoder.state_dict())
+    if model.autoencoder is not None:
         model.autoencoder.requires_grad_(False).eval()
 
-    mean, std = encode_all(model, pixels)
+    mean, std = encode_all(model, pixels, measure=initial is None)
     cond, nothing = conditions_for(model_config, pictures)
     if cond is not None:
         cond = torch.cat([cond] * (2 if config.flip else 1)).to(device)
@@ -184,9 +187,13 @@ def make_adversary(config: TrainConfig, channels: int) -> Adversary:
 
 
 @torch.no_grad()
-def encode_all(model: LatentDiffusion, pixels: Tensor, batch: int = 256) -> tuple[Tensor, Tensor | None]:
+def encode_all(
+    model: LatentDiffusion, pixels: Tensor, batch: int = 256, *, measure: bool = True
+) -> tuple[Tensor, Tensor | None]:
     """Encode every picture once; set the model's latent statistics so that latents have mean 0, variance 1 a channel.
 
+    Args:
+        measure: set the statistics; a network that is trained already keeps those it was trained with.
     Returns:
         mean and standard deviation of each picture's normalised code, (N, c, h, w); pixels themselves and None without
         an autoencoder.
@@ -196,9 +203,10 @@ def encode_all(model: LatentDiffusion, pixels: Tensor, batch: int = 256) -> tupl
     codes = [model.autoencoder.encode(to_float(part)) for part in pixels.split(batch)]
     mean = torch.cat([c.mean for c in codes])
     std = torch.cat([torch.exp(0.5 * c.logvar) for c in codes])
-    model.latent_mean.copy_(mean.mean((0, 2, 3)).view(-1, 1, 1))
-    total = mean.var((0, 2, 3), correction=0) + std.square().mean((0, 2, 3))  # of what training sees: mean + std · z
-    model.latent_std.copy_(total.sqrt().clamp(min=1e-6).view(-1, 1, 1))
+    if measure:
+        model.latent_mean.copy_(mean.mean((0, 2, 3)).view(-1, 1, 1))
+        total = mean.var((0, 2, 3), correction=0) + std.square().mean((0, 2, 3))  # of what training sees: mean + std z
+        model.latent_std.copy_(total.sqrt().clamp(min=1e-6).view(-1, 1, 1))
     return (mean - model.latent_mean) / model.latent_std, std / model.latent_std
 
 

@@ -7,8 +7,8 @@ from tiny import TINY
 
 from ldm_edu import run
 from ldm_edu.cli import main
-from ldm_edu.config import TrainConfig
-from ldm_edu.options import DERIVED, docstring_args, typed_options
+from ldm_edu.config import DERIVED, TrainConfig
+from ldm_edu.options import docstring_args, typed_options
 from ldm_edu.run_folder import flatten, replace_flat
 
 DEFAULT = TrainConfig()

@@ -1,0 +1,90 @@
+"""Start a training from a trained model, as fine-tuning does: which settings follow from it. Used by train.py."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import torch
+
+from ldm_edu import schedule as schedules
+from ldm_edu.checkpoint import read_json
+from ldm_edu.config import DERIVED, ScheduleName, TrainConfig
+from ldm_edu.data.pictures import Pictures
+from ldm_edu.latent import LatentDiffusion
+from ldm_edu.pretrained import find_model
+from ldm_edu.run_folder import flatten
+
+
+def follow(flat: dict) -> dict:
+    """Settings that name a model to start from, with those that follow from it put in.
+
+    Args:
+        flat: settings as in train.json, "start" among them or not.
+    Raises:
+        ValueError: a setting contradicts the model's, or there is no such model.
+        CheckpointError: the model's files are damaged.
+    """
+    if not flat.get("start"):
+        return flat
+    model = LatentDiffusion.load(find_model(flat["start"]))
+    return flat | _agree(flat, _settings(model), flat["start"])
+
+
+def starting_model(config: TrainConfig, pictures: Pictures) -> LatentDiffusion | None:
+    """The model to start from, or None where the configuration names none.
+
+    Raises:
+        ValueError: the configuration or the pictures do not fit it; `follow` makes a configuration fit.
+    """
+    if not config.start:
+        return None
+    model = LatentDiffusion.load(find_model(config.start))
+    _agree(flatten(config), _settings(model), config.start)
+    about = model.config
+    if (pictures.size, pictures.channels) != (about.size, about.channels):
+        raise ValueError(
+            f"{config.start} is a model of {about.channels}×{about.size}×{about.size} pictures; "
+            f"these are {pictures.channels}×{pictures.size}×{pictures.size}"
+        )
+    if about.text and not pictures.captions:
+        raise ValueError(f"{config.start} is told captions, and {config.data} has none")
+    if about.classes and about.classes != pictures.classes:
+        raise ValueError(f"{config.start} knows the classes {about.classes}, {config.data} has {pictures.classes}")
+    return model
+
+
+def origin_of(start: str) -> dict:
+    """What a card says of the model that its training started from."""
+    path = find_model(start) / "card.json"
+    card = read_json(path) if path.exists() else {}
+    return {"name": start} | {k: card[k] for k in ("data", "credit", "provenance") if k in card}
+
+
+def _settings(model: LatentDiffusion) -> dict:
+    """The settings of a training, flat, that its model tells."""
+    about, signal = model.config, model.schedule.signal
+    known = {n: getattr(schedules, n)(model.schedule.T).signal for n in get_args(ScheduleName)}
+    name = next((n for n, other in known.items() if torch.allclose(other, signal)), None)
+    if name is None:
+        raise ValueError(f"the model's schedule is none of {', '.join(known)}, and no training here can go on with it")
+    settings = {
+        "size": about.size,
+        "latent": about.autoencoder is not None,
+        "conditional": bool(about.text or about.classes),
+        "schedule": name,
+        "T": model.schedule.T,
+        "target": about.target,
+    }
+    for part in ("autoencoder", "text", "unet"):
+        if (own := getattr(about, part)) is not None:
+            settings |= {k: v for k, v in flatten(own, f"{part}.").items() if k not in DERIVED}
+    return settings
+
+
+def _agree(flat: dict, settings: dict, start: str) -> dict:
+    """`settings`, after a look that nothing in `flat` contradicts them; JSON has lists where Python has tuples."""
+    for key, value in settings.items():
+        given = flat.get(key, value)
+        if (tuple(given) if isinstance(given, list) else given) != value:
+            raise ValueError(f"start keeps the networks of {start}: {key} is {value!r} there, not {given!r}")
+    return settings
