@@ -51,7 +51,7 @@ class TrainConfig:
         limit: use only so many pictures, spread over the set; 0 is all.
         flip: add each picture's mirror image; not for digits or text.
         seed: seed of everything random.
-        start: a checkpoint folder, or the name of a shipped model, to start from: the training goes on from its
+        start_from: a checkpoint folder, or the name of a shipped model, to start from: the training goes on from its
             networks, its autoencoder stays as it is, and the options of their sizes follow from it.
         latent: diffuse latents; without it, pixels, and no autoencoder is trained.
         conditional: condition on the captions, or else the labels, where the set has them.
@@ -87,7 +87,7 @@ class TrainConfig:
     limit: int = 0
     flip: bool = False
     seed: int = 0
-    start: str = ""
+    start_from: str = ""
     latent: bool = True
     conditional: bool = True
     schedule: ScheduleName = "cosine"
@@ -123,8 +123,8 @@ class TrainConfig:
             raise ValueError(f"condition_dropout must lie in [0, 1), got {self.condition_dropout}")
         if (self.adversarial or self.perceptual) and not self.latent:
             raise ValueError("adversarial and perceptual are losses of the autoencoder, and --no-latent trains none")
-        if (self.adversarial or self.perceptual) and self.start:
-            raise ValueError("adversarial and perceptual are losses of the autoencoder, and --start trains none")
+        if (self.adversarial or self.perceptual) and self.start_from:
+            raise ValueError("adversarial and perceptual are losses of the autoencoder, and --start-from trains none")
         if self.adversarial and self.adversarial_start >= self.autoencoder_fit.steps:
             raise ValueError(
                 f"adversarial_start must be less than the autoencoder's {self.autoencoder_fit.steps} steps, or the "

@@ -89,8 +89,8 @@ def finish(
     """Score a trained model; write its picture and, last, its card."""
     command = shlex.join(["ldm-edu", "train", "--out", str(out), *typed_options(config, TrainConfig())])
     origin = provenance(command, seconds, model.latent_mean.device, processes)
-    if config.start:
-        origin["start"] = origin_of(config.start)
+    if config.start_from:
+        origin["start"] = origin_of(config.start_from)
     write_scores(model, config, out, pictures, held_out, origin)
 
 

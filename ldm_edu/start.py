@@ -19,15 +19,15 @@ def follow(flat: dict) -> dict:
     """Settings that name a model to start from, with those that follow from it put in.
 
     Args:
-        flat: settings as in train.json, "start" among them or not.
+        flat: settings as in train.json, "start_from" among them or not.
     Raises:
         ValueError: a setting contradicts the model's, or there is no such model.
         CheckpointError: the model's files are damaged.
     """
-    if not flat.get("start"):
+    if not flat.get("start_from"):
         return flat
-    model = LatentDiffusion.load(find_model(flat["start"]))
-    return flat | _agree(flat, _settings(model), flat["start"])
+    model = LatentDiffusion.load(find_model(flat["start_from"]))
+    return flat | _agree(flat, _settings(model), flat["start_from"])
 
 
 def starting_model(config: TrainConfig, pictures: Pictures) -> LatentDiffusion | None:
@@ -36,20 +36,20 @@ def starting_model(config: TrainConfig, pictures: Pictures) -> LatentDiffusion |
     Raises:
         ValueError: the configuration or the pictures do not fit it; `follow` makes a configuration fit.
     """
-    if not config.start:
+    if not config.start_from:
         return None
-    model = LatentDiffusion.load(find_model(config.start))
-    _agree(flatten(config), _settings(model), config.start)
+    model = LatentDiffusion.load(find_model(config.start_from))
+    _agree(flatten(config), _settings(model), config.start_from)
     about = model.config
     if (pictures.size, pictures.channels) != (about.size, about.channels):
         raise ValueError(
-            f"{config.start} is a model of {about.channels}×{about.size}×{about.size} pictures; "
+            f"{config.start_from} is a model of {about.channels}×{about.size}×{about.size} pictures; "
             f"these are {pictures.channels}×{pictures.size}×{pictures.size}"
         )
     if about.text and not pictures.captions:
-        raise ValueError(f"{config.start} is told captions, and {config.data} has none")
+        raise ValueError(f"{config.start_from} is told captions, and {config.data} has none")
     if about.classes and about.classes != pictures.classes:
-        raise ValueError(f"{config.start} knows the classes {about.classes}, {config.data} has {pictures.classes}")
+        raise ValueError(f"{config.start_from} knows the classes {about.classes}, {config.data} has {pictures.classes}")
     return model
 
 
@@ -86,5 +86,5 @@ def _agree(flat: dict, settings: dict, start: str) -> dict:
     for key, value in settings.items():
         given = flat.get(key, value)
         if (tuple(given) if isinstance(given, list) else given) != value:
-            raise ValueError(f"start keeps the networks of {start}: {key} is {value!r} there, not {given!r}")
+            raise ValueError(f"start_from keeps the networks of {start}: {key} is {value!r} there, not {given!r}")
     return settings

@@ -1,6 +1,7 @@
 """Options made from the fields of dataclasses."""
 
 import dataclasses
+import re
 
 import pytest
 from tiny import TINY
@@ -93,3 +94,12 @@ def test_a_wrong_value_is_said_in_one_line(capsys, words, message):
     assert err.startswith("ldm-edu: ")
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_no_option_reads_as_the_beginning_of_one_of_torchruns():
+    # It looks through what follows the program's name too, and an ambiguous beginning is an error.
+    from torch.distributed.run import get_args_parser
+
+    theirs = {s for action in get_args_parser()._actions for s in action.option_strings}
+    ours = ["--out", "--resume", "--config", *("--" + re.sub("[._]", "-", key) for key in flatten(DEFAULT))]
+    assert not [(o, t) for o in ours for t in theirs if t.startswith(o)]

@@ -29,7 +29,7 @@ def first(tmp_path_factory):
 
 def going_on(first, **changes):
     default = TrainConfig(fit=TINY.fit, save_every=TINY.save_every, device="cpu")
-    return replace_flat(default, follow({"start": str(first)} | changes))
+    return replace_flat(default, follow({"start_from": str(first)} | changes))
 
 
 def test_the_settings_of_the_networks_follow_from_the_model(first):
@@ -69,10 +69,10 @@ def test_cut_and_resumed_it_gives_the_same_bits(first, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"unet.width": 12}, "start keeps the networks of .*: unet.width is 16 there, not 12"),
+        ({"unet.width": 12}, "start_from keeps the networks of .*: unet.width is 16 there, not 12"),
         ({"unet.multipliers": [1, 4]}, r"unet.multipliers is \(1,\) there, not \[1, 4\]"),
         ({"T": 7}, "T is 50 there, not 7"),
-        ({"adversarial": 1.0}, "--start trains none"),
+        ({"adversarial": 1.0}, "--start-from trains none"),
     ],
 )
 def test_settings_that_contradict_the_model_are_refused(first, change, message):
@@ -81,7 +81,7 @@ def test_settings_that_contradict_the_model_are_refused(first, change, message):
 
 
 def test_settings_made_by_hand_are_compared_too(first, tmp_path):
-    config = dataclasses.replace(TINY, start=str(first), unet=dataclasses.replace(TINY.unet, width=32))
+    config = dataclasses.replace(TINY, start_from=str(first), unet=dataclasses.replace(TINY.unet, width=32))
     with pytest.raises(ValueError, match=r"unet.width is 16 there, not 32"):
         train(config, blobs(), tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -99,10 +99,10 @@ def test_pictures_that_do_not_fit_are_refused(first, tmp_path):
 
 def test_a_model_that_is_not_there_is_said(tmp_path):
     with pytest.raises(ValueError, match="no such folder, and no shipped model of that name"):
-        follow({"start": str(tmp_path / "none")})
+        follow({"start_from": str(tmp_path / "none")})
     (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointError, match=r"config\.json"):
-        follow({"start": str(tmp_path / "empty")})
+        follow({"start_from": str(tmp_path / "empty")})
 
 
 def test_a_schedule_of_someone_else_is_refused(first, tmp_path):
@@ -113,7 +113,7 @@ def test_a_schedule_of_someone_else_is_refused(first, tmp_path):
     model.schedule.noise[:] = (1 - model.schedule.signal**2).sqrt()
     model.save(folder)
     with pytest.raises(ValueError, match="schedule is none of linear, scaled_linear, cosine, straight"):
-        follow({"start": str(folder)})
+        follow({"start_from": str(folder)})
 
 
 def test_the_card_says_where_it_came_from(first, tmp_path):
