@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from dataclasses import asdict
 from pathlib import Path
@@ -37,8 +38,9 @@ def run_training(given: dict, out: Path, *, resume: bool) -> None:
     config = replace_flat(read_settings(out, TrainConfig()) if going_on else TrainConfig(), follow(given))
     check_folder(out, config, resume)
     if going_on and finished(out):
-        print(card_text(read_json(out / "card.json")))
-        print(f"This run is finished; it is in {out}, and its pictures in {out / 'samples.png'}")
+        if int(os.environ.get("RANK", 0)) == 0:  # of several processes one speaks
+            print(show_info(out))
+            print(f"This run is finished; it is in {out}, and its pictures in {out / 'samples.png'}")
         return
     accelerator = make_accelerator(config, out)
     with accelerator.main_process_first():  # one process downloads, the others find it done
@@ -146,7 +148,9 @@ def export(run: Path, out: Path) -> None:
         raise CheckpointError(f"{run}: holds no finished run; export takes the folder of a training that has its card")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CheckpointError(f"{out}: exists already; choose another folder")
-    config, origin = read_settings(run, TrainConfig()), read_json(run / "card.json")["provenance"]
+    config, origin = read_settings(run, TrainConfig()), read_json(run / "card.json").get("provenance")
+    if not origin:
+        raise CheckpointError(f"{run}/card.json: does not say where the model comes from; it is not a card of ours")
     pictures, held_out = load_both(config)
     LatentDiffusion.load(run).save(out, torch.float16)
     write_scores(LatentDiffusion.load(out, pick_device("auto")), config, out, pictures, held_out, origin)

@@ -31,9 +31,9 @@ def run_sweep(
         ValueError: as `sweep`, or a model that was not trained on `scenes`.
     """
     folder = find_model(checkpoint)
-    card = read_json(folder / "card.json") if (folder / "card.json").exists() else {"data": "scenes"}
-    if card["data"] != "scenes":
-        raise ValueError(f"{checkpoint}: trained on {card['data']}; the exact reader knows the pictures of scenes only")
+    card = read_json(folder / "card.json") if (folder / "card.json").exists() else {}
+    if (data := card.get("data", "scenes")) != "scenes":
+        raise ValueError(f"{checkpoint}: trained on {data}; the exact reader knows the pictures of scenes only")
     if write is not None and (write.is_dir() or not write.parent.is_dir()):  # told before an hour of drawing
         raise ValueError(f"--write {write}: " + ("a folder has this name" if write.is_dir() else "no such folder"))
     model = LatentDiffusion.load(folder, pick_device(device))

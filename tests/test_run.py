@@ -90,7 +90,7 @@ def test_info_on_a_finished_and_on_a_damaged_folder(whole, tmp_path, capsys):
         assert err.count("\n") == 1
 
 
-def test_resume_of_a_finished_run_only_makes_what_is_missing(whole, tmp_path, capsys):
+def test_resume_of_a_finished_run_only_makes_what_is_missing(whole, tmp_path, capsys, monkeypatch):
     out = tmp_path / "run"
     shutil.copytree(whole, out)
     (out / "samples.png").unlink()
@@ -108,8 +108,13 @@ def test_resume_of_a_finished_run_only_makes_what_is_missing(whole, tmp_path, ca
     assert_same(weights(out), weights(whole))
     stamp = (out / "card.json").stat().st_mtime_ns
     assert main(["train", "--out", str(out), "--resume"]) == 0
-    assert capsys.readouterr().err == ""
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert "This run is finished" in said.out
     assert (out / "card.json").stat().st_mtime_ns == stamp
+    monkeypatch.setenv("RANK", "1")  # a second process of the same training
+    assert main(["train", "--out", str(out), "--resume"]) == 0
+    assert capsys.readouterr().out == ""
 
 
 def wait_until(condition, process):
@@ -287,3 +292,8 @@ def test_an_exported_model_is_half_as_large_and_scored_as_stored(whole, tmp_path
     assert "exists already" in capsys.readouterr().err
     assert main(["export", str(out), str(tmp_path / "again")]) == 2
     assert "holds no finished run" in capsys.readouterr().err
+    run = shutil.copytree(whole, tmp_path / "run")
+    (run / "card.json").write_text("{}")
+    assert main(["export", str(run), str(tmp_path / "again")]) == 2
+    assert "card.json: does not say where the model comes from" in capsys.readouterr().err
+    assert not (tmp_path / "again").exists()
