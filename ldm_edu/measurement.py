@@ -83,14 +83,14 @@ def with_measurement(
 
     With e = y − A(x̂_0), J the Jacobian of A at x̂_0 and p = Jᵀe:
 
-        x̂_0 + (noise²/signal) g,   ε̂ − noise g,   g = (∂x̂_0/∂x_t)ᵀ p / s²,
-        s² = noise_level² + pᵀ C p / eᵀe,   C p = (noise²/signal) (∂x̂_0/∂x_t)ᵀ p.
+        x̂_0 + (noise²/signal) g,   ε̂ − noise g,   g = (∂x̂_0/∂x_t)ᵀ p / γ²,
+        γ² = noise_level² + pᵀ C p / eᵀe,   C p = (noise²/signal) (∂x̂_0/∂x_t)ᵀ p.
 
-    g is the gradient of −‖y − A(x̂_0(x_t))‖² / (2 s²) with respect to x_t. C is the covariance of x_0 given x_t, and s²
+    g is the gradient of −‖y − A(x̂_0(x_t))‖² / (2 γ²) with respect to x_t. C is the covariance of x_0 given x_t, and γ²
     the variance of y given x_t along e. So the step is the exact posterior's where A is linear, the data are Gaussian
     and e is an eigenvector of J C Jᵀ (data of one variance, and a mask or a downsampling); elsewhere an approximation.
     It divides by the signal at t, so a walk must start where there is some, as `timesteps` does.
-    Leaving p's term out of s², and scaling by a constant found by trial, is diffusion posterior sampling.
+    Leaving p's term out of γ², and scaling by a constant found by trial, is diffusion posterior sampling.
 
     Source: Chung et al. 2023 (arXiv 2209.14687), Algorithm 1, for the gradient; Boys et al. 2023 (arXiv 2310.06721)
     for a covariance by Tweedie's formula; notebook 10.

@@ -331,16 +331,16 @@ def test_one_number_is_the_least_of_the_quadratic_along_e_and_what_the_package_t
     C = noise**2 / signal * torch.autograd.functional.jacobian(lambda x: exact(x, t).x0, x_t).reshape(16, 16)
     e = (y - x0_hat.flatten(1) @ matrix.T)[0]
     p = matrix.T @ e
-    s_squared = level**2 + p @ C @ p / (e @ e)
+    gamma_squared = level**2 + p @ C @ p / (e @ e)
     S = level**2 * torch.eye(5, dtype=f64) + matrix @ C @ matrix.T
 
     def objective(c):
         return c**2 * (e @ S @ e) / 2 - c * (e @ e)
 
-    best = 1 / s_squared
+    best = 1 / gamma_squared
     assert all(objective(best) < objective(best * k) for k in (0.5, 0.9, 0.99, 1.01, 1.1, 2.0))
     moved = with_measurement(exact, y, lambda x: x.flatten(1) @ matrix.T, SCHEDULE, noise_level=level)(x_t, t)
-    torch.testing.assert_close(moved.x0.flatten(), x0_hat.flatten() + C @ p / s_squared)
+    torch.testing.assert_close(moved.x0.flatten(), x0_hat.flatten() + C @ p / gamma_squared)
 
 
 @pytest.mark.equation("10.20")
