@@ -207,8 +207,16 @@ def test_an_unknown_mistake_is_told_by_its_size():
         compare(lambda x: x / 0, lambda x: x, [case], parts=("y",))
     with pytest.raises(Mistake, match="must be a number or a tensor, got str"):
         compare(lambda x: "x", lambda x: x, [case], parts=("y",))
+    with pytest.raises(Mistake, match=r"got a list of tensors: torch\.stack makes one"):
+        compare(lambda x: list(x), lambda x: x, [case], parts=("y",))
     with pytest.raises(Unwritten):
         compare(_unwritten, lambda x: x, [case], parts=("y",))
+
+
+def test_an_answer_that_draws_by_itself_is_told_so():
+    case = {"x": torch.ones(2, 3)}
+    with pytest.raises(Mistake, match=r"answers differently \(\d\S* apart\): it draws by itself"):
+        compare(lambda x: x + torch.randn_like(x), lambda x: x, [case], parts=("y",))
 
 
 def test_what_pytorch_cannot_do_to_a_type_is_no_stub():

@@ -79,6 +79,10 @@ def test_functions_travel_both_ways_and_changed_arguments_come_back():
         assert x.tolist() == [1, 1]  # changed there, as it would have been here
         student.run("def apply(f, y):\n    return f(y) + 1", 2)
         assert student.get("apply")(f=lambda v: v * 3, y=torch.ones(2, 2)).tolist() == [[4, 4], [4, 4]]
+        student.run("def spoil(ts):\n    ts.pop()\n    return 0", 4)
+        ts = [3, 2, 1]
+        student.get("spoil")(ts=ts)
+        assert ts == [3, 2]
         student.run("def broken(f):\n    return f(1)", 3)
         with pytest.raises(Stopped, match="ValueError: no"):
             student.get("broken")(f=_refuse)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -101,6 +102,11 @@ def attempt(answer: Callable, case: dict[str, Any]) -> Any:
         told = str(error) if isinstance(error, Stopped) else f"{type(error).__name__}: {error}"
         raise Mistake(f"Your function stopped with {' '.join(told.split())[:300]} (given {describe(case)})") from None
     for name, value in case.items():
+        if isinstance(value, list) and value != copies[name]:
+            raise Mistake(
+                f"Your function changes its argument {name}, a list, from {value} to {copies[name]}: the caller still "
+                f"needs it. list({name}) is a copy"
+            )
         if isinstance(value, Tensor) and not torch.equal(value, copies[name]):
             raise Mistake(
                 f"Your function changes its argument {name} in place, by up to "
@@ -117,6 +123,8 @@ def number(answer: Any, name: str) -> float:
     Raises:
         Mistake: it is something else.
     """
+    if isinstance(answer, np.ndarray | np.generic):
+        answer = torch.as_tensor(np.asarray(answer))
     if isinstance(answer, Tensor) and answer.numel() == 1:
         answer = answer.item()
     if isinstance(answer, bool) or not isinstance(answer, int | float) or not math.isfinite(answer):
@@ -140,6 +148,8 @@ def describe(case: dict[str, Any]) -> str:
 def _copy(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.clone()
+    if isinstance(value, list):
+        return list(value)
     return Given(value) if callable(value) and not isinstance(value, torch.nn.Module) else value
 
 

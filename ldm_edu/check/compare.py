@@ -69,6 +69,13 @@ def compare(
         return
     wrong = [one for one in failed if not isinstance(one[1], Mistake)]
     if wrong:
+        case, got, _ = wrong[0]
+        again = _outcome(attempt, answer, case, parts)
+        if not isinstance(again, Mistake) and not close(again, got):
+            raise Mistake(
+                f"Asked twice with the same arguments, your function answers differently ({_apart(got, again):.4g} "
+                "apart): it draws by itself. Whatever is random here is given as an argument"
+            )
         case, got, want = wrong[0]
         here = [k for k in known if close(_imitate(k, case, parts), got)]
         everywhere = [k for k in here if all(_agree(_imitate(k, c, parts), g) for c, g, _ in tries)]
@@ -125,7 +132,14 @@ def difference(case: Case, got: Any, want: Any, parts: Sequence[str]) -> str:
     )
 
 
+def _apart(a: Any, b: Any) -> float:
+    pairs = zip(a, b, strict=True) if isinstance(a, tuple) else [(a, b)]
+    return max((x - y).abs().max().item() if x.shape == y.shape else float("inf") for x, y in pairs)
+
+
 def _tensor(value: Any, name: str) -> Tensor:
+    if isinstance(value, list) and any(isinstance(v, Tensor) and v.ndim for v in value):
+        raise Mistake(f"{name} must be a number or a tensor, got a list of tensors: torch.stack makes one of them")
     try:
         tensor = torch.as_tensor(np.ascontiguousarray(value) if isinstance(value, np.ndarray) else value)
         if tensor.is_complex():

@@ -69,6 +69,11 @@ def jump_single_step(x_0, t, eps, beta):
     return (1 - b).sqrt() * x_0 + b.sqrt() * eps
 
 
+def jump_of_betas(x_0, t, eps, beta):
+    bar = column(beta.cumprod(0)[t], x_0)
+    return bar.sqrt() * x_0 + (1 - bar).sqrt() * eps
+
+
 def jump_swapped(x_0, t, eps, beta):
     bar = column(bars(beta)[t], x_0)
     return (1 - bar).sqrt() * x_0 + bar.sqrt() * eps
@@ -188,6 +193,13 @@ def kept(beta, times):
     return torch.cat([torch.ones(1), bars(beta)[times]])
 
 
+def respaced_spoiling(beta, times):
+    answer = respaced_by_logs(beta, times)
+    while times:
+        times.pop()
+    return answer
+
+
 ANSWERS = {
     "jump": Answers(
         right=[jump_by_loops, jump_in_float32, jump_by_logs, jump_stacked],
@@ -197,6 +209,7 @@ ANSWERS = {
             ("is a root missing on the signal", jump_root_on_noise),
             ("it is their squares that must", jump_deviations_add),
             ("factors of one single step", jump_single_step),
+            ("you multiplied the β's", jump_of_betas),
             ("signal and noise have changed places", jump_swapped),
             ("the table's entry of t − 1", jump_one_early),
             ("an entry one too late", jump_table_without_zero),
@@ -336,6 +349,11 @@ ANSWERS = {
             ("these are the new α's", (end, lambda beta, times: kept(beta, times)[1:] / kept(beta, times)[:-1])),
             ("is α already", (end, lambda beta, times: 1 - (kept(beta, times)[1:] / kept(beta, times)[:-1]).sqrt())),
             ("the first one leaves t = 0", (end, lambda beta, times: respaced_by_logs(beta, times)[1:])),
+            (
+                "the last time that is kept",
+                (end, lambda beta, times: respaced_by_logs(beta, [*times[:-1], len(beta) - 1])),
+            ),
+            ("changes its argument times, a list", (end, respaced_spoiling)),
         ],
     ),
 }

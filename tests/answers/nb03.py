@@ -155,16 +155,25 @@ def one():
     return 1
 
 
-def train_with(draw=None, noise=torch.randn_like, target=None, see=None, reduce=lambda e: e.square().mean()):
+def train_with(draw=None, noise=torch.randn_like, target=None, see=None, reduce=lambda e: e.square().mean(), shift=0):
     def training_loss(net, x_0, alpha_bar):
         T = len(alpha_bar) - 1
         t = draw(len(x_0), T) if draw else torch.randint(1, T + 1, (len(x_0),))
-        bar = column(alpha_bar[t], x_0)
+        bar = column(alpha_bar[t + shift], x_0)
         eps = noise(x_0)
         x_t = see(bar, x_0, eps) if see else bar.sqrt() * x_0 + (1 - bar).sqrt() * eps
         return reduce((target(x_0, eps) if target else eps) - net(x_t, t))
 
     return training_loss
+
+
+def train_seeded(net, x_0, alpha_bar):
+    torch.manual_seed(0)
+    return train_with()(net, x_0, alpha_bar)
+
+
+def same_noise(x):
+    return torch.randn(x.shape, generator=torch.Generator().manual_seed(0), dtype=x.dtype)
 
 
 def train_with_permutation(alpha_bar, x_0, net):
@@ -214,6 +223,7 @@ ANSWERS = {
         wrong=[
             ("this is E[ε | x_t]", score_with(sign=-1, divide=torch.sqrt)),
             ("the sign is wrong", score_with(sign=-1)),
+            ("0/0 is no share", score_with(pick=lambda logs: logs.exp() / logs.exp().sum(1, keepdim=True))),
             ("must divide", score_with(divide=lambda rest: 1)),
             ("where the Gaussian's exponent has the variance", score_with(divide=torch.sqrt)),
             ("yours stand where they were", score_with(shrink=lambda bar: 1)),
@@ -272,9 +282,9 @@ ANSWERS = {
             ("each should get its own", (one, train_with(draw=lambda B, T: torch.randint(1, T + 1, (1,)).expand(B)))),
             (
                 "t is uniform over 1 … T",
-                (one, train_with(draw=lambda B, T: (1 + T * torch.rand(B) ** 4).long().clamp(max=T))),
+                (one, train_with(draw=lambda B, T: (1 + torch.rand(B) * (T - 1)).round().long())),
             ),
-            ("each needs its own", (one, train_with(noise=lambda x: torch.randn_like(x[:1]).expand_as(x)))),
+            ("examples got the same", (one, train_with(noise=lambda x: torch.randn_like(x[:1]).expand_as(x)))),
             ("rand is not", (one, train_with(noise=torch.rand_like))),
             (
                 "look at the roots in the jump",
@@ -287,6 +297,13 @@ ANSWERS = {
             ),
             ("it compares the answer with x_0", (one, train_with(target=lambda x_0, eps: x_0))),
             ("a sum. Take the mean", (one, train_with(reduce=lambda e: e.square().sum()))),
+            ("set no seed", (one, train_seeded)),
+            ("draw the noise anew", (one, train_with(noise=same_noise))),
+            (
+                "entries of an example got the same",
+                (one, train_with(noise=lambda x: torch.randn(column(torch.ones(len(x)), x).shape).expand_as(x))),
+            ),
+            ("is read with ᾱ of t − 1", (one, train_with(shift=-1))),
         ],
     ),
 }

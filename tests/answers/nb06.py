@@ -169,6 +169,18 @@ def slerp_of_units(z_1, z_2, u):
     return mix(angles(z_1, z_2), z_1 / dot(z_1, z_1).sqrt(), z_2 / dot(z_2, z_2).sqrt(), u)
 
 
+def slerp_all_or_none(z_1, z_2, u):
+    theta = angles(z_1, z_2)
+    return torch.lerp(z_1, z_2, u) if (theta.sin() < 1e-6).any() else mix(theta, z_1, z_2, u)
+
+
+def slerp_without_clamp(z_1, z_2, u):
+    a, b = z_1.flatten(1), z_2.flatten(1)
+    theta = ((a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))).arccos()
+    theta = theta.view(-1, *[1] * (z_1.ndim - 1))
+    return torch.where(theta.sin() < 1e-6, torch.lerp(z_1, z_2, u), mix(theta, z_1, z_2, u))
+
+
 def slerp_one_angle(z_1, z_2, u):
     return mix(((z_1 * z_2).sum() / (z_1.norm() * z_2.norm())).clamp(-1, 1).arccos(), z_1, z_2, u)
 
@@ -357,6 +369,8 @@ ANSWERS = {
     "slerp": Answers(
         right=[slerp_by_loops, slerp_by_where],
         wrong=[
+            ("The limit is for", slerp_all_or_none),
+            ("single pairs", slerp_without_clamp),
             ("it cuts through the shell", lambda z_1, z_2, u: torch.lerp(z_1, z_2, u)),
             ("u = 0 must give z_1", lambda z_1, z_2, u: slerp_by_where(z_2, z_1, u)),
             ("takes no degrees", lambda z_1, z_2, u: mix(angles(z_1, z_2).rad2deg(), z_1, z_2, u)),

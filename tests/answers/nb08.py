@@ -278,8 +278,9 @@ ANSWERS = {
         ],
     ),
     "numbered": Answers(
-        right=[numbered_by_index, number_with(), lambda **case: torch.tensor(number_with()(**case)).double()],
+        right=[numbered_by_index, number_with(), lambda **case: torch.tensor(number_with()(**case)).int()],
         wrong=[
+            ("by whole numbers", lambda **case: torch.tensor(number_with()(**case)).double()),
             ("has left no trace", number_with(unknown=None)),
             ("an unknown word got 0", number_with(unknown=0)),
             ("the vocabulary starts at 0", number_with(first=0)),
@@ -304,6 +305,10 @@ ANSWERS = {
             ("d is the variance of a score", attend_with(divide=lambda d, C: d)),
             ("the root of the pixels'", attend_with(divide=lambda d, C: C**0.5)),
             ("shares itself out", attend_with(axis=1)),
+            (
+                "They are words outside the vocabulary",
+                attend_with(mask=lambda scores, tokens: torch.where(tokens[:, None] <= 1, -math.inf, scores)),
+            ),
             ("tokens has not been looked at", attend_with(mask=lambda scores, tokens: scores)),
             (
                 "a score of 0 is a middling one",
@@ -418,6 +423,7 @@ ANSWERS = {
             ("is a louder noise", guided_with(lambda c, n, w: w * c)),
             ("is to be taken away", guided_with(lambda c, n, w: w * c + (w - 1) * n)),
             ("it is guided there too", guided_with(inside=lambda t, low, high: True)),
+            ("its lower end belongs to it", guided_with(inside=lambda t, low, high: low < t <= high)),
             ("you guide outside of it", guided_with(inside=lambda t, low, high: t < low or t > high)),
             ("no guidance means w = 1", guided_with(elsewhere=0)),
             ("its two ends belong to it", guided_with(inside=lambda t, low, high: low < t < high)),

@@ -92,6 +92,14 @@ def as_it_is(y, bar):
     return y
 
 
+def denoised_at(pick):
+    def denoised(denoise, y, level, alpha_bar):
+        t = max(pick(((1 - alpha_bar) / alpha_bar).sqrt(), level / 127.5), 1)
+        return denoise(alpha_bar[t].sqrt().to(y) * y, t)
+
+    return denoised
+
+
 def denoised_and_divided(denoise, y, level, alpha_bar):
     t = 1 + (((1 - alpha_bar) / alpha_bar)[1:].sqrt() - level / 127.5).abs().argmin()
     return denoise(alpha_bar[t].sqrt().to(y) * y, t) / alpha_bar[t].sqrt().to(y)
@@ -364,6 +372,11 @@ ANSWERS = {
             ("a root is missing", (sigma_of, denoise_with(feed=lambda y, bar: y * bar))),
             ("is a clean picture already", (sigma_of, denoised_and_divided)),
             ("one off", (sigma_of, denoise_with(shift=-1))),
+            ("the lower is nearer", (sigma_of, denoised_at(lambda sigma, there: int((sigma < 0.9999 * there).sum())))),
+            (
+                "the upper is nearer",
+                (sigma_of, denoised_at(lambda sigma, there: int((sigma < 1.0001 * there).sum()) - 1)),
+            ),
             (
                 "Nobody has asked the network",
                 (sigma_of, lambda **case: denoise_with()(**(case | {"denoise": lambda x_t, t: x_t}))),

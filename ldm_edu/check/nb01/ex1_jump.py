@@ -92,6 +92,13 @@ _JUMP_KNOWN = (
         ),
     ),
     Known(
+        _jump_with(lambda bar, beta: beta.cumprod(0).sqrt(), lambda bar, beta: (1 - beta.cumprod(0)).sqrt()),
+        lambda case, got, want: (
+            f"At t = {int(case.t.max())} your x_t follows x_0 with the factor {_slope(case, got):.2f}, and so at every "
+            "t: you multiplied the β's. ᾱ is a product of something else."
+        ),
+    ),
+    Known(
         _first_t_only,
         lambda case, got, want: (
             f"All examples get the noise of t = {int(case.t[0])}, though t = {case.t.tolist()[:4]}: each has its own t."

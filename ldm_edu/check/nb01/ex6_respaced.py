@@ -98,6 +98,13 @@ _RESPACED_KNOWN = (
         ),
     ),
     Known(
+        lambda beta, times: _respaced(beta, [*times[:-1], len(beta) - 1]),
+        lambda case, got, want: (
+            f"Your chain ends at ᾱ = {_end_of(got):.4f}, that of T = {len(case.beta) - 1}; the last time that is kept "
+            f"is {case.times[-1]}."
+        ),
+    ),
+    Known(
         lambda beta, times: _respaced(beta, times)[1:],
         lambda case, got, want: (
             f"You return {len(got)} entries for {len(case.times)} steps: the first one leaves t = 0, where ᾱ_0 = 1."
@@ -110,6 +117,7 @@ def _try_respaced(claimed_end, respaced):
     cases = [
         {"beta": betas(12, 1), "times": [3, 6, 9, 12]},
         {"beta": betas(50, 2, 0.005, 0.05), "times": [10, 30, 50]},
+        {"beta": betas(9, 5), "times": [2, 3, 6]},  # the last one is not T
         {"beta": betas(6, 3), "times": [6]},
         {"beta": betas(4, 4), "times": [1, 2, 3, 4]},  # nothing is skipped
     ]

@@ -32,6 +32,14 @@ def _equal_shares(x_t, t, points, alpha_bar):
     return (bar.sqrt() * points.mean(0) - x_t) / (1 - bar)
 
 
+def _underflows(x_t, t, points, alpha_bar):
+    """Right, but with exponentials that are not kept from 0."""
+    bar = alpha_bar[t].to(x_t.dtype)
+    away = bar.sqrt() * points[None] - x_t[:, None]
+    chance = torch.exp(-away.square().sum(2) / (2 * (1 - bar)))
+    return ((chance / chance.sum(1, keepdim=True))[..., None] * away).sum(1) / (1 - bar)
+
+
 def _as_noise(x_t, t, points, alpha_bar):
     return -_score(x_t, t, points, alpha_bar) * (1 - alpha_bar[t]).sqrt().to(x_t.dtype)
 
@@ -89,6 +97,13 @@ _KNOWN = (
         _says("At t = {t} you are off by {off}: you follow the nearest point only; each point has its share."),
     ),
     Known(
+        _underflows,
+        _says(
+            "At t = {t} you return nan: far from all points every exponential is 0, and 0/0 is no share. Shares do not "
+            "change when the largest exponent is taken off all of them first."
+        ),
+    ),
+    Known(
         _equal_shares,
         _says("At t = {t} you are off by {off}: all points have the same share; a near one must have a larger share."),
     ),
@@ -106,6 +121,7 @@ def _try(score):
         _case(3, 7, 4, 6, 6, 2),
         _case(1, 1, 3, 2, 5, 3),  # one point: a Gaussian
         _case(2, 3, 1, 1, 4, 4, torch.float32),
+        _case(4, 5, 64, 1, 9, 1),  # far from every point: each exponential by itself is 0
     ]
     compare(score, _score, cases, _KNOWN, ("the score",))
 

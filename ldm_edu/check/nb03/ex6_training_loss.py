@@ -44,6 +44,28 @@ def _try(claimed_floor, training_loss):
         )
     for T, shape, seed in ((4, (B, 2), 1), (1, (B, 1, 2, 3), 2), (7, (B, 3), 3)):
         _one(training_loss, T, shape, seed)
+    _draws_anew(training_loss)
+
+
+def _draws_anew(training_loss):
+    """Two calls with the same arguments must not see the same t or the same noise."""
+    net, x_0, alpha_bar = _Net(), normal(B, 2, seed=4), alpha_bars(5, 4)
+    for _ in range(2):
+        attempt(training_loss, {"net": net, "x_0": x_0, "alpha_bar": alpha_bar})
+    if torch.equal(net.calls[0][1], net.calls[1][1]):
+        raise Mistake(
+            f"In two calls the same {B} values of t came, in the same order: draw them anew in each step, and set no "
+            "seed."
+        )
+    first, second = (_noise_in(x_t.double(), x_0, alpha_bar[t]) for x_t, t in net.calls)
+    if (first - second).abs().max() < 1e-4:
+        raise Mistake(f"In two calls the same {first.numel()} entries of ε came: draw the noise anew in each step.")
+
+
+def _noise_in(x_t, x_0, bar):
+    """ε, if x_t was made of x_0 with ᾱ = bar, (B,)."""
+    bar = bar.view(-1, *[1] * (x_0.ndim - 1))
+    return (x_t - bar.sqrt() * x_0) / (1 - bar).sqrt()
 
 
 def _one(training_loss, T, shape, seed):
@@ -60,8 +82,8 @@ def _one(training_loss, T, shape, seed):
     if x_t.shape != shape:
         raise Mistake(f"net got x_t of shape {tuple(x_t.shape)} for x_0 of shape {shape}")
     _look_at_t(t, T)
-    bar = alpha_bar[t].view(-1, *[1] * (x_0.ndim - 1))
-    eps = (x_t.double() - bar.sqrt() * x_0) / (1 - bar).sqrt()
+    eps = _noise_in(x_t.double(), x_0, alpha_bar[t])
+    _look_at_table(x_t.double(), x_0, alpha_bar, t)
     _look_at_eps(eps, x_t.double(), x_0)
     _look_at_loss(loss.item(), eps, x_0, net(x_t, t).double())
 
@@ -76,8 +98,22 @@ def _look_at_t(t, T):
         raise Mistake(f"all {len(t)} examples got t = {low}: each should get its own.")
     if high < T:
         raise Mistake(f"in {len(t)} draws t never was {T}: randint leaves its upper end out.")
-    if len(t.unique()) < T or int(torch.bincount(t)[1:].min()) < len(t) / T / 2:
+    counts = torch.bincount(t.long(), minlength=T + 1)[1:].double()
+    if (counts - len(t) / T).abs().max() > 6 * (len(t) / T) ** 0.5:
         raise Mistake("some t are drawn much more often than others: t is uniform over 1 … T.")
+
+
+def _look_at_table(x_t, x_0, alpha_bar, t):
+    """Name the table where x_t was made with the factors of another one."""
+    if len(alpha_bar) == 2:
+        return  # T = 1: t − 1 is clean data, and the step is the jump
+    for bar, says in ((alpha_bar[t - 1], "ᾱ of t − 1"), (alpha_bar[t] / alpha_bar[t - 1], "α_t of one single step")):
+        some = bar < 1
+        eps = _noise_in(x_t[some], x_0[some], bar[some])
+        if abs(eps.var().item() - 1) < 0.06 and abs((eps * x_0[some]).mean().item()) < 0.06:
+            raise Mistake(
+                f"the noise in your x_t has variance 1 if it is read with {says}: net is told t, which stands at [t]."
+            )
 
 
 def _look_at_eps(eps, x_t, x_0):
@@ -85,6 +121,10 @@ def _look_at_eps(eps, x_t, x_0):
         raise Mistake("net was shown x_0 itself (largest distance 0): noise it first.")
     if len(eps) > 1 and (eps - eps[:1]).abs().max() < 1e-4:
         raise Mistake(f"all {len(eps)} examples got the same ε (largest distance 0.0000): each needs its own.")
+    if eps[0].numel() > 1 and (eps - eps.flatten(1)[:, 0].view(-1, *[1] * (eps.ndim - 1))).abs().max() < 1e-4:
+        raise Mistake(
+            f"all {eps[0].numel()} entries of an example got the same ε (largest distance 0.0000): each needs its own."
+        )
     mean, variance = eps.mean().item(), eps.var().item()
     if abs(mean) > 0.1:
         raise Mistake(f"the noise in your x_t has the mean {mean:.2f}, not 0: randn is normal, rand is not.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import numpy as np
 import torch
 
 from ldm_edu.check.calls import Mistake, attempt
@@ -60,7 +61,9 @@ def _try(told_signal, times):
 def _look(made, T, steps):
     """All that can be seen of one list."""
     asked = f"for T = {T} and {steps} steps"
-    if not isinstance(made, torch.Tensor | tuple | list):
+    if isinstance(made, range):
+        made = list(made)
+    if not isinstance(made, torch.Tensor | np.ndarray | tuple | list):
         raise Mistake(f"times must return a list of whole numbers, got {type(made).__name__} ({asked})")
     ts = tidy(made, ("the list",)).tolist()
     if not isinstance(ts, list) or len(ts) < 2 or not all(isinstance(t, float) for t in ts):

@@ -126,6 +126,30 @@ def _try(slerp):
     z = torch.tensor([[3.0, 0.0, 4.0], [0.0, 2.0, 0.0]], dtype=f64)
     for case in ({"z_1": z, "z_2": z, "u": 0.25}, {"z_1": z, "z_2": 2 * z, "u": 0.5}):
         _parallel(slerp, case)
+    _mixed(slerp)
+
+
+def _mixed(slerp):
+    """A batch in which some pairs point the same way, up to rounding, and the last one does not."""
+    z_1, z_2 = normal(40, 12, seed=1), 2 * normal(40, 12, seed=1)
+    z_2[-1] = normal(12, seed=2)
+    case = {"z_1": z_1, "z_2": z_2, "u": 0.3}
+    mix = tidy(attempt(slerp, case), ("the mix",))
+    want = torch.cat([_lerp(z_1[:-1], z_2[:-1], 0.3), _slerp(z_1[-1:], z_2[-1:], 0.3)])
+    nans = int((~torch.isfinite(mix)).flatten(1).any(1).sum())
+    if nans:
+        raise Mistake(
+            f"in a batch of {len(z_1)} pairs, most of which point the same way, {nans} mixes are nan: rounding takes a "
+            "cosine beyond 1, or θ to 0, for single pairs. Each pair has its own θ"
+        )
+    if mix.shape != want.shape or (mix[-1] - want[-1]).abs().max() > 1e-3:
+        raise Mistake(
+            f"in a batch of {len(z_1)} pairs the last one has an angle, and the others point the same way: your last "
+            f"mix has length {mix[-1].norm().item():.3f}, expected {want[-1].norm().item():.3f}. The limit is for "
+            "those pairs only that need it"
+        )
+    if (mix - want).abs().max() > 1e-3:
+        raise Mistake(f"two codes that point the same way: your mix is off by {(mix - want).abs().max().item():.4f}")
 
 
 def _parallel(slerp, case):

@@ -6,7 +6,6 @@ The second answer draws by itself, so it is judged by what it did to many labels
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from ldm_edu.check.calls import Mistake, attempt
 from ldm_edu.check.compare import Known, compare, tidy
@@ -75,9 +74,10 @@ def _drawn(K, seed):
 def _lost(dropped, labels, p, K):
     """Which labels were dropped, as booleans."""
     out = attempt(dropped, {"labels": labels, "p": p, "num_classes": K})
-    if isinstance(out, Tensor) and out.is_floating_point():
-        raise Mistake(f"Your labels are {str(out.dtype).removeprefix('torch.')}s: E has rows 0, 1, 2, …, whole numbers")
     new = tidy(out, ("the labels",))
+    if torch.as_tensor(out).is_floating_point():
+        kind = str(torch.as_tensor(out).dtype).removeprefix("torch.")
+        raise Mistake(f"Your labels are {kind}s: E has rows 0, 1, 2, …, whole numbers")
     if new.shape != labels.shape:
         raise Mistake(f"Your labels have the shape {tuple(new.shape)}, expected {tuple(labels.shape)}")
     moved = new != labels

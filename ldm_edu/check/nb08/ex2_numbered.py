@@ -69,7 +69,7 @@ def _try(numbered):
     words = ("red", "a", "circle", "blue", "above", "square", "the")
     cases = [
         {
-            "texts": ("A red heron above the square", "a circle", "", "a red circle above a blue square Now", "red"),
+            "texts": ("A red heron above the square", "a  circle", "", "a red circle above a blue square Now", "red"),
             "words": words,
             "length": 6,
         },
@@ -88,6 +88,11 @@ def _look_at_rows(numbered, case):
         lengths = [len(row) for row in rows]
     except (Mistake, TypeError):
         return  # told by compare
+    kind = getattr(rows, "dtype", None)
+    if "float" in str(kind):
+        raise Mistake(
+            f"Your numbers are {str(kind).removeprefix('torch.')}s: they pick rows of a table, by whole numbers"
+        )
     n = case["length"]
     if len(set(lengths)) > 1:
         cut, fill = max(lengths) > n, min(lengths) < n

@@ -43,6 +43,10 @@ def _swapped(pixels, words, tokens, w_q, w_k, w_v):
     return torch.softmax(q @ k.transpose(1, 2) / q.shape[2] ** 0.5, 2) @ v
 
 
+def _hides_unknown(pixels, words, tokens, w_q, w_k, w_v):
+    return _attend(pixels, words, tokens * (tokens > 1), w_q, w_k, w_v)
+
+
 def _says(say):
     def sentence(case, got, want):
         empty, shown = case.tokens[0] == 0, got[0, 0]
@@ -113,6 +117,10 @@ _KNOWN = (
         _says("You are off by up to {off}: all texts had the empty places of the first."),
     ),
     Known(
+        _hides_unknown,
+        _says("You are off by up to {off}: tokens that are 1 were hidden too. They are words outside the vocabulary."),
+    ),
+    Known(
         _made(value=lambda words, w_k, w_v: words @ w_k),
         _says("You are off by up to {off}: the pixels receive keys. What is compared and what is handed over differ."),
     ),
@@ -126,7 +134,7 @@ _KNOWN = (
 def _case(pixels, places, filled, channels, width, d, d_v, seed, dtype=f64):
     tokens = torch.zeros(len(filled), places, dtype=torch.int64)
     for row, n in zip(tokens, filled, strict=True):
-        row[:n] = torch.arange(2, n + 2)
+        row[:n] = torch.arange(1, n + 1)  # 1 is a word outside the vocabulary, which is a word too
     shapes = (len(filled), pixels, channels), (len(filled), places, width), (channels, d), (width, d), (width, d_v)
     drawn = [normal(*shape, seed=seed + i, dtype=dtype) for i, shape in enumerate(shapes)]
     return dict(zip(("pixels", "words", "tokens", "w_q", "w_k", "w_v"), (*drawn[:2], tokens, *drawn[2:]), strict=True))

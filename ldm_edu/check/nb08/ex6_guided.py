@@ -100,6 +100,12 @@ _KNOWN = (
         _says("At t = {t}, outside {low} … {high}, your ε̂ is off by up to {off}: it is guided there too."),
     ),
     Known(
+        _made(where=lambda t, low, high: low < t <= high),
+        _says(
+            "At t = {t}, with the interval {low} … {high}, your ε̂ is off by up to {off}: its lower end belongs to it."
+        ),
+    ),
+    Known(
         _made(where=lambda t, low, high: not low <= t <= high),
         _says("At t = {t} your ε̂ is off by up to {off}: with the interval {low} … {high} you guide outside of it."),
     ),

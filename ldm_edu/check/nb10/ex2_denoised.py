@@ -75,6 +75,17 @@ def _made(unit=127.5, table="σ", factor=lambda signal: signal, shift=0, end=lam
     return answer
 
 
+def _at(pick):
+    """The one call at t = pick(σ of all t, the level)."""
+
+    def answer(denoise, y, level, alpha_bar):
+        tables = _tables(alpha_bar)
+        t = pick(tables["σ"], level / 127.5)
+        return denoise(tables["signal"][t].item() * y, t)
+
+    return answer
+
+
 _denoised = _made()
 
 
@@ -172,6 +183,20 @@ _KNOWN = (
         _says("Off by {off}: the answer was divided by signal_t = {signal}, but x̂_0 is a clean picture already."),
     ),
     Known(
+        _at(lambda sigma, there: int((sigma < there * (1 - 1e-6)).sum())),
+        _says(
+            "Off by {off}: {level} bytes lie between two entries of the table, and you ask at the upper one; the lower "
+            "is nearer."
+        ),
+    ),
+    Known(
+        _at(lambda sigma, there: max(int((sigma <= there * (1 + 1e-6)).sum()) - 1, 1)),
+        _says(
+            "Off by {off}: {level} bytes lie between two entries of the table, and you ask at the lower one; the upper "
+            "is nearer."
+        ),
+    ),
+    Known(
         _made(shift=-1),
         _says("You ask at t = {t}, with σ_t = {sigma}: one off. Where does your table begin?", shift=-1),
     ),
@@ -197,9 +222,12 @@ def _network(alpha_bar):
     return denoise
 
 
-def _case(shape, t, T, seed, dtype=f64):
+def _case(shape, t, T, seed, dtype=f64, past=0.0):
+    """`past` is how far beyond σ_t the level lies, as a share of the way to the next entry."""
     alpha_bar = bars(betas(T, seed, 0.01, 0.06))
-    level = 127.5 * _tables(alpha_bar)["σ"][t].item()
+    sigma = _tables(alpha_bar)["σ"]
+    there, beyond = sigma[t].item(), sigma[min(t + 1, T)].item()
+    level = 127.5 * (there + past * (beyond - there))
     y = 0.2 + 0.55 * normal(*shape, seed=seed) + level / 127.5 * normal(*shape, seed=seed + 1)
     return {"denoise": _network(alpha_bar), "y": y.to(dtype), "level": level, "alpha_bar": alpha_bar}
 
@@ -212,6 +240,9 @@ def _try(claimed_sigma, denoised):
         _case((2, 1, 3, 3), 8, 25, 22),
         _case((2, 6), 30, 30, 32, torch.float32),
         _case((2, 1, 2, 2), 1, 12, 42),
+        _case((2, 1, 3, 2), 9, 20, 52, past=0.3),  # between two entries
+        _case((2, 1, 3, 2), 9, 20, 62, past=0.7),
+        _case((2, 1, 2, 3), 0, 12, 72, past=0.2),  # hardly any noise: t is 1
     ]
     compare(denoised, _denoised, cases, _KNOWN, ("the picture",))
 
