@@ -1,18 +1,52 @@
-"""Start a training from a trained model, as fine-tuning does: which settings follow from it. Used by train.py."""
+"""The model that a training starts with: a new one, made to fit the pictures, or a trained one, as in fine-tuning.
+
+Used by train.py.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import get_args
 
 import torch
+from torch import Tensor
 
 from ldm_edu import schedule as schedules
 from ldm_edu.checkpoint import read_json
 from ldm_edu.config import DERIVED, ScheduleName, TrainConfig
 from ldm_edu.data.pictures import Pictures
 from ldm_edu.latent import LatentDiffusion
+from ldm_edu.model_config import ModelConfig
+from ldm_edu.nets.text import NOTHING, tokenize, vocabulary
 from ldm_edu.pretrained import find_model
 from ldm_edu.run_folder import flatten
+
+
+def model_config_for(config: TrainConfig, pictures: Pictures) -> ModelConfig:
+    """The model's configuration: the sizes asked for, the channels and the classes or words that the data have."""
+    if pictures.size != config.size:
+        raise ValueError(f"the pictures are {pictures.size} pixels wide, the configuration says {config.size}")
+    text = None
+    if config.conditional and pictures.captions:
+        text = dataclasses.replace(config.text, words=vocabulary(pictures.captions, config.least_words))
+    classes = pictures.classes if config.conditional and pictures.labels is not None and text is None else ()
+    autoencoder = dataclasses.replace(config.autoencoder, in_channels=pictures.channels) if config.latent else None
+    inside = autoencoder.latent_channels if autoencoder else pictures.channels
+    unet = dataclasses.replace(
+        config.unet,
+        in_channels=inside,
+        out_channels=inside,
+        num_classes=len(classes) or None,
+        context_dim=text.width if text else None,
+    )
+    return ModelConfig(config.size, pictures.channels, unet, autoencoder, config.target, classes, text)
+
+
+def conditions_for(model_config: ModelConfig, pictures: Pictures) -> tuple[Tensor | None, int]:
+    """What the model is told of each picture, (N,) labels or (N, L) tokens or None, and the number for "nothing"."""
+    if model_config.text is not None:
+        return tokenize(pictures.captions, model_config.text), NOTHING
+    return (pictures.labels, len(model_config.classes)) if model_config.classes else (None, 0)
 
 
 def follow(flat: dict) -> dict:

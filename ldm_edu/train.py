@@ -7,7 +7,6 @@ config.json and model.safetensors (the model so far), samples/. Derived in noteb
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +21,11 @@ from ldm_edu.config import TrainConfig
 from ldm_edu.data.pictures import Pictures, to_float
 from ldm_edu.fit import Batch, FitConfig, Progress, fit
 from ldm_edu.latent import LatentDiffusion
-from ldm_edu.model_config import ModelConfig
 from ldm_edu.nets.discriminator import PatchDiscriminator
-from ldm_edu.nets.text import NOTHING, tokenize, vocabulary
 from ldm_edu.objectives import AutoencoderObjective, DiffusionObjective
 from ldm_edu.perceptual import lpips
 from ldm_edu.run_folder import check_folder, claim
-from ldm_edu.start import starting_model
+from ldm_edu.start import conditions_for, model_config_for, starting_model
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -208,33 +205,6 @@ def encode_all(
         total = mean.var((0, 2, 3), correction=0) + std.square().mean((0, 2, 3))  # of what training sees: mean + std z
         model.latent_std.copy_(total.sqrt().clamp(min=1e-6).view(-1, 1, 1))
     return (mean - model.latent_mean) / model.latent_std, std / model.latent_std
-
-
-def model_config_for(config: TrainConfig, pictures: Pictures) -> ModelConfig:
-    """The model's configuration: the sizes asked for, the channels and the classes or words that the data have."""
-    if pictures.size != config.size:
-        raise ValueError(f"the pictures are {pictures.size} pixels wide, the configuration says {config.size}")
-    text = None
-    if config.conditional and pictures.captions:
-        text = dataclasses.replace(config.text, words=vocabulary(pictures.captions, config.least_words))
-    classes = pictures.classes if config.conditional and pictures.labels is not None and text is None else ()
-    autoencoder = dataclasses.replace(config.autoencoder, in_channels=pictures.channels) if config.latent else None
-    inside = autoencoder.latent_channels if autoencoder else pictures.channels
-    unet = dataclasses.replace(
-        config.unet,
-        in_channels=inside,
-        out_channels=inside,
-        num_classes=len(classes) or None,
-        context_dim=text.width if text else None,
-    )
-    return ModelConfig(config.size, pictures.channels, unet, autoencoder, config.target, classes, text)
-
-
-def conditions_for(model_config: ModelConfig, pictures: Pictures) -> tuple[Tensor | None, int]:
-    """What the model is told of each picture, (N,) labels or (N, L) tokens or None, and the number for "nothing"."""
-    if model_config.text is not None:
-        return tokenize(pictures.captions, model_config.text), NOTHING
-    return (pictures.labels, len(model_config.classes)) if model_config.classes else (None, 0)
 
 
 def make_accelerator(config: TrainConfig, out: Path) -> Accelerator:

@@ -13,7 +13,8 @@ from ldm_edu.data.load import credit_for, load_pictures
 from ldm_edu.fit import FitConfig
 from ldm_edu.latent import LatentDiffusion
 from ldm_edu.nets.text import UNKNOWN, TextConfig, split_words, tokenize
-from ldm_edu.train import model_config_for, train
+from ldm_edu.start import model_config_for
+from ldm_edu.train import train
 
 EMOJI = Path(__file__).parents[2] / "shared" / "data" / "emoji64_permissive.npz"
 NAMES = [f"{size} {thing}" for thing in ("cat", "dog", "cup", "key", "sun") for size in ("small", "big", "red", "old")]

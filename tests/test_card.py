@@ -17,7 +17,7 @@ from ldm_edu.latent import LatentDiffusion
 from ldm_edu.plot import save_rows
 from ldm_edu.schedule import cosine
 from ldm_edu.scores import SCORES, Sampling, caption_scores, draw_samples, score
-from ldm_edu.train import model_config_for
+from ldm_edu.start import model_config_for
 
 
 @pytest.fixture(scope="module")

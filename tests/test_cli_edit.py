@@ -20,7 +20,7 @@ from ldm_edu.nets.text import TextConfig
 from ldm_edu.picture_file import read_picture
 from ldm_edu.restoration import posterior_mean, restore
 from ldm_edu.schedule import cosine
-from ldm_edu.train import model_config_for
+from ldm_edu.start import model_config_for
 
 WORDS = TextConfig(words=("red", "blue", "circle"), length=4, width=8, depth=1, heads=2)
 RANDOM = np.random.default_rng(0)

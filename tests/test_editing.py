@@ -18,7 +18,7 @@ from ldm_edu.mixing import match_statistics, slerp
 from ldm_edu.nets.text import TextConfig
 from ldm_edu.samplers import ddim, encode, last, normal_like, prior_sample
 from ldm_edu.schedule import cosine
-from ldm_edu.train import model_config_for
+from ldm_edu.start import model_config_for
 
 
 def seeded(seed=0):

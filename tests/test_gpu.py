@@ -11,7 +11,8 @@ from ldm_edu.fit import FitConfig
 from ldm_edu.latent import LatentDiffusion
 from ldm_edu.nets.unet import UNet, UNetConfig
 from ldm_edu.schedule import cosine
-from ldm_edu.train import Hooks, model_config_for, train
+from ldm_edu.start import model_config_for
+from ldm_edu.train import Hooks, train
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 

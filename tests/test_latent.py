@@ -17,7 +17,7 @@ from ldm_edu.nets.autoencoder import AutoencoderConfig
 from ldm_edu.nets.unet import UNetConfig
 from ldm_edu.samplers import ddim, prior_sample
 from ldm_edu.schedule import cosine, straight, timesteps
-from ldm_edu.train import model_config_for
+from ldm_edu.start import model_config_for
 
 
 def make(config=TINY, schedule=None, classes=2):

@@ -16,7 +16,8 @@ from ldm_edu.latent import LatentDiffusion
 from ldm_edu.recipes import read_recipe, shipped_recipes
 from ldm_edu.run_folder import claim, flatten, read_settings, replace_flat
 from ldm_edu.schedule import cosine
-from ldm_edu.train import model_config_for, train
+from ldm_edu.start import model_config_for
+from ldm_edu.train import train
 
 WEIGHTS = 16 * 2**20 // 2  # of a model of 16 MiB in half precision
 WORDS = {"scenes": 40, "emoji64_permissive.npz": 1400}  # a little more than each set has

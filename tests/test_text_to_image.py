@@ -11,7 +11,8 @@ from ldm_edu.data.pictures import Pictures
 from ldm_edu.latent import LatentDiffusion
 from ldm_edu.nets.text import NOTHING, TextConfig
 from ldm_edu.schedule import cosine
-from ldm_edu.train import Hooks, conditions_for, model_config_for, train
+from ldm_edu.start import conditions_for, model_config_for
+from ldm_edu.train import Hooks, train
 
 CONFIG = dataclasses.replace(TINY, text=TextConfig(length=4, width=8, depth=1, heads=2))
 

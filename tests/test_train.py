@@ -19,7 +19,8 @@ from ldm_edu.latent import LatentDiffusion
 from ldm_edu.nets.autoencoder import AutoencoderConfig
 from ldm_edu.nets.unet import UNetConfig
 from ldm_edu.schedule import cosine
-from ldm_edu.train import Hooks, encode_all, make_accelerator, model_config_for, train
+from ldm_edu.start import model_config_for
+from ldm_edu.train import Hooks, encode_all, make_accelerator, train
 
 
 @pytest.fixture(scope="module")
