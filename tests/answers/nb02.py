@@ -149,7 +149,7 @@ def own_by_loop(beta, t, eps_hat):
 # sample
 
 
-def loop(start=None, noisy=lambda t: t > 1, eps=None, spread=lambda b: b.sqrt(), look=lambda x, first: x, ask=0):
+def loop(start=None, noisy=lambda t: t > 1, eps=None, spread=lambda b: b.sqrt(), look=lambda x, first: x, ask=0, z=0):
     def sample(predict, x_T, zs, beta):
         bar, x = bars(beta), x_T
         times = start(len(beta) - 1) if start else range(len(beta) - 1, 0, -1)
@@ -157,7 +157,7 @@ def loop(start=None, noisy=lambda t: t > 1, eps=None, spread=lambda b: b.sqrt(),
             of = eps(beta[t]) if eps else beta[t] / (1 - bar[t]).sqrt()
             x = (x - of * predict(look(x, x_T), t + ask)) / (1 - beta[t]).sqrt()
             if noisy(t):
-                x = x + spread(beta[t]) * zs[t]
+                x = x + spread(beta[t]) * zs[t + z]
         return x
 
     return sample
@@ -291,6 +291,7 @@ ANSWERS = {
         right=[(first, sample_with_while), (lambda beta: 1 - (1 - beta[1]), loop())],
         wrong=[
             ("the deviation of what is left", (lambda beta: beta[1] ** 0.5, loop())),
+            ("the noise of its own t", (first, loop(z=-1))),
             ("the β of the first step that the loop takes", (lambda beta: beta[-1], loop())),
             ("step 0 does not exist", (lambda beta: beta[0], loop())),
             ("the sum over all steps", (lambda beta: beta.sum(), loop())),

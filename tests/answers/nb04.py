@@ -310,6 +310,7 @@ ANSWERS = {
     "time_embedding": Answers(
         right=[embed_by_loops, embed_by_logs],
         wrong=[
+            ("need not be whole", lambda t, d, base: embed_by_logs(t.long(), d, base)),
             ("the two halves have changed places", lambda t, d, base: torch.cat(halves(t, d, base)[::-1], 1)),
             ("cosines and sines take turns", lambda t, d, base: torch.stack(halves(t, d, base), 2).flatten(1)),
             ("sines and cosines take turns", lambda t, d, base: torch.stack(halves(t, d, base)[::-1], 2).flatten(1)),

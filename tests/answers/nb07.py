@@ -241,6 +241,7 @@ ANSWERS = {
             ("through the decoder's gain", parts(lambda d, s2, g, v: d + (1 - g**2) * s2 / (2 * v))),
             ("lacks the density's own factor", parts(lambda d, s2, g, v: d - (LOG_TAU + math.log(v)) / 2)),
             ("with the minus", parts(lambda d, s2, g, v: -d)),
+            ("these are bits", lambda **case: [part / math.log(2) for part in parts_by_hand(**case)]),
             ("the signs are turned round", parts(rate=lambda r, m, s2: -r)),
             ("q(ℓ|x) does not occur in it", parts(rate=lambda r, m, s2: surprise(m, s2))),
             ("the prior p(ℓ) does not occur", parts(rate=lambda r, m, s2: log_q(s2))),

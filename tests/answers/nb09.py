@@ -301,7 +301,12 @@ ANSWERS = {
         ],
     ),
     "begin": Answers(
-        right=[(ratio, begin), (ratio_by_powers, begin_by_dropping), (ratio, begin_with())],
+        right=[
+            (ratio, begin),
+            (ratio_by_powers, begin_by_dropping),
+            (ratio, begin_with()),
+            (ratio, begin_with(count=lambda strength, N: max(1, int(strength * N + 0.5)))),
+        ],
         wrong=[
             (
                 "the σ that is expected over the one",

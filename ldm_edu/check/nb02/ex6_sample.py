@@ -26,7 +26,7 @@ _LEFT_KNOWN = (
 )  # fmt: skip
 
 
-def _loop(times=None, noisy=lambda t: t > 1, of_eps=None, spread=None, look=lambda x, x_T: x, ask=lambda t: t):
+def _loop(times=None, noisy=lambda t: t > 1, of_eps=None, spread=None, look=lambda x, x_T: x, ask=lambda t: t, z=0):
     """The sampling loop with one thing or another done differently."""
     of_eps = of_eps or (lambda b, bar: b / (1 - bar).sqrt())
     spread = spread or (lambda b: b.sqrt())
@@ -37,7 +37,7 @@ def _loop(times=None, noisy=lambda t: t > 1, of_eps=None, spread=None, look=lamb
             eps_hat = predict(look(x, x_T), ask(t))
             x = (x - of_eps(beta[t], bar[t]).item() * eps_hat) / (1 - beta[t]).sqrt().item()
             if noisy(t):
-                x = x + spread(beta[t]).item() * zs[t]
+                x = x + spread(beta[t]).item() * zs[t + z]
         return x
 
     return sample
@@ -74,6 +74,10 @@ _LOOP_KNOWN = (
     Known(
         _loop(times=lambda T: range(1, T + 1)),
         _off("Your result is off by {off}: the loop runs from 1 up to {T}; x_T is noise, and t must fall."),
+    ),
+    Known(
+        _loop(z=-1),
+        _off("Your result is off by {off}: the step from t takes zs[t − 1]; each step has the noise of its own t."),
     ),
     Known(
         _loop(look=lambda x, x_T: x_T),

@@ -113,6 +113,13 @@ _KNOWN = (
         ),
     ),
     Known(
+        lambda t, d, base: _embed(t.long(), d, base),
+        lambda case, got, want: (
+            f"t = {case.t[0].item():g} gives you the embedding of {int(case.t[0])}: t need not be whole, since a "
+            "sampler may stop between two steps."
+        ),
+    ),
+    Known(
         lambda t, d, base: _embed(t / t.max(), d, base),
         lambda case, got, want: (
             f"You divided t by {case.t.max().item():g} first: from t = 0 to 1 your fastest hand turns by "

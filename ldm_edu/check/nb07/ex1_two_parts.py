@@ -96,6 +96,10 @@ _KNOWN = (
         _made(rate=lambda m, s2: (m**2 + s2 - 1) / 2 - math.log(s2)),
         _says("Your rate is {rate}: log s² enters in full. Which power of s² is in a Gaussian's density?"),
     ),
+    Known(
+        lambda **case: tuple(part / math.log(2) for part in _two_parts(**case)),
+        _says("Your distortion is {distortion} and your rate {rate}: these are bits. Here log is the natural one."),
+    ),
     Known(_made(swap=True), _says("You return {distortion} first: the order is distortion, then rate.")),
 )
 
