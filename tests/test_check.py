@@ -11,7 +11,8 @@ import pytest
 import torch
 from answers.all import ANSWERS
 
-from ldm_edu.check.calls import Mistake, Unwritten, Watched
+from ldm_edu.check.calls import Mistake, Unwritten, Watched, attempt
+from ldm_edu.check.calls import number as as_number
 from ldm_edu.check.compare import Known, compare
 from ldm_edu.check.exercise import exercises
 
@@ -211,6 +212,22 @@ def test_an_unknown_mistake_is_told_by_its_size():
         compare(lambda x: list(x), lambda x: x, [case], parts=("y",))
     with pytest.raises(Unwritten):
         compare(_unwritten, lambda x: x, [case], parts=("y",))
+
+
+def test_a_list_that_is_changed_is_told_whatever_it_holds_then():
+    def spoil(ts):
+        ts[0] = torch.zeros(2)
+        return 0
+
+    with pytest.raises(Mistake, match=r"changes its argument ts, a list, from \[3, 1\] to \[tensor"):
+        attempt(spoil, {"ts": [3, 1]})
+
+
+def test_numbers_of_numpy_are_numbers_and_other_objects_are_told():
+    assert as_number(np.float32(2), "x") == as_number(np.full((1, 1), 2), "x") == 2
+    for answer in (np.zeros(2), np.array([None]), np.array([None, None])):
+        with pytest.raises(Mistake, match="x must be a finite number"):
+            as_number(answer, "x")
 
 
 def test_an_answer_that_draws_by_itself_is_told_so():

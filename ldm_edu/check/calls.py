@@ -102,10 +102,10 @@ def attempt(answer: Callable, case: dict[str, Any]) -> Any:
         told = str(error) if isinstance(error, Stopped) else f"{type(error).__name__}: {error}"
         raise Mistake(f"Your function stopped with {' '.join(told.split())[:300]} (given {describe(case)})") from None
     for name, value in case.items():
-        if isinstance(value, list) and value != copies[name]:
+        if isinstance(value, list) and repr(value) != repr(copies[name]):  # it may hold tensors by now
             raise Mistake(
-                f"Your function changes its argument {name}, a list, from {value} to {copies[name]}: the caller still "
-                f"needs it. list({name}) is a copy"
+                f"Your function changes its argument {name}, a list, from {str(value)[:80]} to "
+                f"{str(copies[name])[:80]}: the caller still needs it. list({name}) is a copy"
             )
         if isinstance(value, Tensor) and not torch.equal(value, copies[name]):
             raise Mistake(
@@ -123,8 +123,8 @@ def number(answer: Any, name: str) -> float:
     Raises:
         Mistake: it is something else.
     """
-    if isinstance(answer, np.ndarray | np.generic):
-        answer = torch.as_tensor(np.asarray(answer))
+    if isinstance(answer, np.ndarray | np.generic) and answer.size == 1:
+        answer = answer.item()
     if isinstance(answer, Tensor) and answer.numel() == 1:
         answer = answer.item()
     if isinstance(answer, bool) or not isinstance(answer, int | float) or not math.isfinite(answer):

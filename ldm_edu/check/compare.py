@@ -69,14 +69,13 @@ def compare(
         return
     wrong = [one for one in failed if not isinstance(one[1], Mistake)]
     if wrong:
-        case, got, _ = wrong[0]
+        case, got, want = wrong[0]
         again = _outcome(attempt, answer, case, parts)
         if not isinstance(again, Mistake) and not close(again, got):
             raise Mistake(
                 f"Asked twice with the same arguments, your function answers differently ({_apart(got, again):.4g} "
                 "apart): it draws by itself. Whatever is random here is given as an argument"
             )
-        case, got, want = wrong[0]
         here = [k for k in known if close(_imitate(k, case, parts), got)]
         everywhere = [k for k in here if all(_agree(_imitate(k, c, parts), g) for c, g, _ in tries)]
         for mistake in (*everywhere, *here):
