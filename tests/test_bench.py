@@ -238,6 +238,20 @@ def test_bench_prints_a_table_and_writes_it_into_a_page(capsys, tmp_path):
 
 
 @pytest.mark.usefixtures("tiny_latent")
+def test_a_bench_cut_short_leaves_the_rows_that_it_has_measured(tmp_path, monkeypatch):
+    def cut(setting):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(COMPARISONS, "small", cut)
+    page = tmp_path / "page.md"
+    page.write_text("<!-- bench:begin -->\nolder\n<!-- bench:end -->\n")
+    with pytest.raises(KeyboardInterrupt):
+        run_bench(["latent", "small"], seconds=0.05, device="cpu", write=page)
+    assert page.read_text().count("| training step, latents against pixels |") == 1
+    assert "older" not in page.read_text()
+
+
+@pytest.mark.usefixtures("tiny_latent")
 def test_bench_gives_json_and_leaves_the_threads_alone(capsys):
     threads = torch.get_num_threads()
     run_bench(["latent"], seconds=0.05, threads=threads + 1, device="cpu", as_json=True)

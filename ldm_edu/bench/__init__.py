@@ -20,6 +20,8 @@ import torch
 
 from ldm_edu.readme import around_block, write_block
 
+TABLE = ("| compared | A | B | B's cost over A's | goal |", "|---|---|---|---|---|")
+
 
 def run_bench(
     what: Sequence[str] = (),
@@ -37,7 +39,7 @@ def run_bench(
         seconds: to measure each row, at least.
         threads: CPU threads.
         device: auto, cpu or cuda.
-        write: a Markdown file that gets the table too, between its markers.
+        write: a Markdown file that gets the table too, between its markers, after each row: a run cut short loses none.
     Raises:
         ValueError: an unknown name, a number out of range, or diffusers is missing.
     """
@@ -65,6 +67,7 @@ def run_bench(
     versions = f"torch {about['torch']}, diffusers {about['diffusers']}, {about['device']}"
     if not as_json:
         print(f"{head}\n{versions}\n")
+    page = [head, f"{versions}.", "", *TABLE]
     rows, before = [], torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -73,17 +76,13 @@ def run_bench(
                 rows.append(row)
                 if not as_json:
                     print(row.text(), flush=True)
+                if write is not None:
+                    page.append(row.markdown())
+                    write_block(write, "bench", "\n".join(page))
     finally:
         torch.set_num_threads(before)
     if where == "cuda":
         about["peak GPU memory in MiB"] = torch.cuda.max_memory_allocated() // 2**20
-    if write is not None:
-        table = [
-            "| compared | A | B | B's cost over A's | goal |",
-            "|---|---|---|---|---|",
-            *(r.markdown() for r in rows),
-        ]
-        write_block(write, "bench", "\n".join([head, f"{versions}.", "", *table]))
     if as_json:
         print(json.dumps({"about": about, "rows": [row.values() for row in rows]}, indent=2, ensure_ascii=False))
     elif where == "cuda":
