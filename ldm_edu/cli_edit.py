@@ -79,8 +79,11 @@ def inpaint(
     prompt: Prompt = "",
     label: Label = None,
     negative: Negative = "",
-    jumps: Annotated[int, typer.Option(help="RePaint's jumps back up at each place; 0 is replacement alone")] = 4,
+    jumps: Annotated[int, typer.Option(help="RePaint's jumps back up at each place; 0 is replacement alone")] = 1,
     strength: Annotated[float, typer.Option(help="1 forgets what is in the hole; less changes what is there")] = 1.0,
+    again: Annotated[
+        float, typer.Option(help="strength of a second walk, from the first one's answer encoded anew; 0 leaves it out")
+    ] = 0.5,
     model: Model = DEFAULT_MODEL,
     out: Out = None,
     steps: Steps = 50,
@@ -99,7 +102,8 @@ def inpaint(
 
     run_inpaint(
         picture, model, out, mask=mask, box=box, prompt=prompt, label=label, negative=negative, strength=strength,
-        steps=steps, jumps=jumps, eta=eta, guidance=guidance, size=size, seed=seed, device=device, force=force,
+        again=again, steps=steps, jumps=jumps, eta=eta, guidance=guidance, size=size, seed=seed, device=device,
+        force=force,
     )  # fmt: skip
 
 

@@ -100,6 +100,7 @@ def inpaint(
     jumps: int = 0,
     jump_steps: int = 5,
     margin: int = 0,
+    again: float = 0.5,
     eta: float = 1.0,
     paste: bool = True,
     generator: torch.Generator | None = None,
@@ -107,7 +108,9 @@ def inpaint(
     """Fill holes: the known part is replaced at each step (`hold_known`), with jumps back up if asked (`repaint`).
 
     At strength 1 the hole's content has no say: it is painted over before encoding. Below 1 the walk starts
-    from the noised content, which is for changing what is there.
+    from the noised content, which is for changing what is there. Either way the latents around the hole then know
+    something that will not be there: the paint, or the old content. Therefore the answer is encoded in its turn, and
+    a second, shorter walk starts from it.
 
     Source: Lugmayr et al. 2022 (arXiv 2201.09865), Algorithm 1; notebook 09.
 
@@ -116,6 +119,8 @@ def inpaint(
         mask: (B, 1, S, S), 1 or True where to fill, 0 elsewhere; both must occur in each picture.
         jumps, jump_steps: as for `repaint`; jumps = 0 is replacement alone.
         margin: latents to free around the hole; see `latent_mask`. Has no effect on pixels outside if `paste`.
+        again: strength of the second walk, at most that of the first; 0 leaves it out. A model in pixels has none:
+            its known pixels know nothing of the hole.
         eta: η of `ddim`; RePaint's steps are DDPM's, η = 1.
         paste: put the given pixels back outside the mask, so that they are exactly unchanged. Without it all pixels
             come from the decoder: there is no step from given to decoded ones at the border, and the known pixels
@@ -126,22 +131,29 @@ def inpaint(
         ValueError: as for `image_to_image`, or a mask of another shape, with other values, all 0 or all 1, or one that
             leaves no latent untouched.
     """
+    if not 0 <= again <= 1:
+        raise ValueError(f"again must lie in [0, 1], 0 for no second walk, got {again}")
     given = check_pictures(model, pictures)
     mask = check_mask(mask, given).to(given.device)
     free = latent_mask(mask, model.config.factor, margin)
     if free.flatten(1).all(1).any():
         raise ValueError("the hole reaches into every latent, so nothing around it would be known; take a smaller one")
-    from_noise = strength == 1
-    latent = to_latent(model, fill_plain(given, mask) if from_noise else given)
-    ts = times_from(model.schedule, steps, strength)
-    if from_noise:
-        x = prior_sample(latent.shape, ts[0], model.schedule, generator=generator, device=latent.device)
-    else:
-        x = q_sample(latent, ts[0], normal_like(latent, generator), model.schedule)
     denoise = denoiser_for(model, condition, len(given))
     options = {"jumps": jumps, "jump_steps": jump_steps, "eta": eta, "generator": generator}
-    filled = to_pictures(model, last(repaint(denoise, x, latent, free, ts, model.schedule, **options)))
-    return paste_known(filled, pictures.to(filled), mask) if paste else filled
+
+    def walk(start: Tensor, strength: float) -> Tensor:
+        latent, ts = to_latent(model, start), times_from(model.schedule, steps, strength)
+        if strength == 1:
+            x = prior_sample(latent.shape, ts[0], model.schedule, generator=generator, device=latent.device)
+        else:
+            x = q_sample(latent, ts[0], normal_like(latent, generator), model.schedule)
+        return to_pictures(model, last(repaint(denoise, x, latent, free, ts, model.schedule, **options)))
+
+    known = pictures.to(given.device, torch.float32)
+    filled = walk(fill_plain(known, mask) if strength == 1 else known, strength)
+    if again > 0 and model.config.factor > 1:
+        filled = walk(paste_known(filled, known, mask), min(again, strength))
+    return paste_known(filled, known, mask) if paste else filled
 
 
 @torch.no_grad()

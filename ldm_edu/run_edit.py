@@ -99,6 +99,7 @@ def run_inpaint(
     strength: float,
     steps: int,
     jumps: int,
+    again: float,
     eta: float,
     guidance: float,
     size: int | None,
@@ -132,7 +133,7 @@ def run_inpaint(
         raise ValueError(f"next to nothing is known around the hole at {side}×{side}; use edit, or a larger --size")
     new = inpaint(
         model, square, free, condition,
-        strength=strength, steps=steps, jumps=jumps, eta=eta, generator=seeded(seed, "inpaint"),
+        strength=strength, steps=steps, jumps=jumps, again=again, eta=eta, generator=seeded(seed, "inpaint"),
     )  # fmt: skip
     new = laid_back(resized(new.cpu(), seen, seen), top, left, given.size)
     finish(with_hole_filled(given, new, hole), place, *said)

@@ -238,13 +238,13 @@ def test_classes_are_asked_for_by_name_or_number(did, tmp_path):
 def test_at_the_models_size_inpaint_is_the_library_s(did, tmp_path):
     original, mask = saved(tmp_path / "a.png", noise(16, 16, 3)), np.zeros((16, 16), np.uint8)
     mask[4:9, 5:12] = 255
-    words = ("--mask", saved(tmp_path / "m.png", mask), "--prompt", "blue circle", "--jumps", 2)
+    words = ("--mask", saved(tmp_path / "m.png", mask), "--prompt", "blue circle", "--jumps", 2, "--again", 0.6)
     said = did("inpaint", original, *words, "--strength", 0.8)
     assert said.err == ""
     new = inpaint(
         model_of("colour-text"), floats(original), torch.from_numpy(mask > 0)[None, None],
         Condition(prompts=["blue circle"], guidance=2.0),
-        strength=0.8, steps=3, jumps=2, generator=seeded(0, "inpaint"),
+        strength=0.8, steps=3, jumps=2, again=0.6, generator=seeded(0, "inpaint"),
     )  # fmt: skip
     assert close(tmp_path / "a-inpainted.png", new)
 

@@ -12,7 +12,7 @@ from ldm_edu.data.pictures import Pictures
 from ldm_edu.edit_inputs import Condition, denoiser_for, times_from
 from ldm_edu.editing import edit, image_to_image, inpaint, interpolate, invert, restyle
 from ldm_edu.forward import q_sample
-from ldm_edu.inpainting import fill_plain, latent_mask, repaint
+from ldm_edu.inpainting import fill_plain, latent_mask, paste_known, repaint
 from ldm_edu.latent import LatentDiffusion
 from ldm_edu.mixing import match_statistics, slerp
 from ldm_edu.nets.text import TextConfig
@@ -147,7 +147,26 @@ def test_inpaint_is_repaint_on_latents(build, source, target, strength):
         x = last(repaint(denoise, x, latent, free, ts, model.schedule, **options))
         expected = model.decode(x).clamp(-1, 1)
     options = {"strength": strength, "steps": 10, "jumps": 2, "jump_steps": 3, "margin": 1, "generator": seeded(1)}
-    torch.testing.assert_close(inpaint(model, pictures, mask, target, paste=False, **options), expected)
+    torch.testing.assert_close(inpaint(model, pictures, mask, target, again=0, paste=False, **options), expected)
+
+
+@every_kind
+@pytest.mark.parametrize(("strength", "again"), [(1.0, 0.5), (1.0, 0.8), (0.6, 0.3), (0.3, 0.5)])
+def test_the_second_walk_starts_from_the_first_ones_answer(build, source, target, strength, again):
+    """In latents it is `inpaint` twice, the second time never stronger than the first; a model in pixels walks once."""
+    model, pictures, mask, g = build(), given(), hole(), seeded(1)
+    options = {"steps": 10, "jumps": 1}
+    expected = inpaint(model, pictures, mask, target, strength=strength, again=0, generator=g, **options)
+    if build is not pixels:
+        expected = inpaint(
+            model, expected, mask, target, strength=min(again, strength), again=0, generator=g, **options
+        )
+    for paste in (True, False):
+        got = inpaint(
+            model, pictures, mask, target,
+            strength=strength, again=again, paste=paste, generator=seeded(1), **options,
+        )  # fmt: skip
+        torch.testing.assert_close(paste_known(got, pictures, mask.bool()), expected)
 
 
 @every_kind
@@ -269,6 +288,9 @@ def test_what_does_not_fit_is_refused():
         inpaint(model, given(), inside)
     with pytest.raises(ValueError, match="jumps must be"):
         inpaint(model, given(), hole(), jumps=-1, steps=2)
+    for again in (-0.1, 1.5):
+        with pytest.raises(ValueError, match=r"again must lie in \[0, 1\]"):
+            inpaint(model, given(), hole(), again=again, steps=2)
 
 
 def test_nothing_needs_a_gradient_and_the_pictures_are_left_alone():
