@@ -22,7 +22,6 @@ DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 """Packages whose name to install is not their name to import."""
 
 app = typer.Typer(
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # at 80 columns its tables cut the names of long options
@@ -207,7 +206,10 @@ def check(
     """Grade notebooks of exercises: points, what is wrong, and a hint. Their code runs in a process of its own."""
     from ldm_edu.grading.table import check_text
 
-    typer.echo(check_text(notebooks, as_json=json), nl=False)
+    text, failed = check_text(notebooks, as_json=json)
+    typer.echo(text, nl=False)
+    if failed:
+        raise ValueError(f"not graded: {failed}")
 
 
 @app.command()
@@ -226,7 +228,8 @@ def main(arguments: list[str] | None = None) -> int:
     debugging = "--debug" in arguments
     try:
         # Out of the list: it may stand anywhere.
-        code = app([a for a in arguments if a != "--debug"], prog_name="ldm-edu", standalone_mode=False) or 0
+        said = [a for a in arguments if a != "--debug"] or ["--help"]
+        code = app(said, prog_name="ldm-edu", standalone_mode=False) or 0
     except KeyboardInterrupt:
         code = INTERRUPTED
     except Exception as error:

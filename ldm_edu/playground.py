@@ -37,7 +37,7 @@ class Setting:
     Args:
         prompt, negative: for a model with text; an empty prompt asks for any picture.
         label: the class's number, for a model with classes; None asks for any picture.
-        seed: of the noise; with the same seed `ldm-edu generate --count 1` draws this picture.
+        seed: of the noise; with it, and a prompt or a label, `ldm-edu generate --count 1` draws this picture.
         steps, sampler, guidance: as there; without a prompt or class, guidance does not count.
     """
 

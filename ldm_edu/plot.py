@@ -175,6 +175,7 @@ def posterior(x_0: float, x_2: float, schedule: Schedule) -> None:
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
 
+@torch.no_grad()
 def best_guess(denoise: Denoise, x_0: Tensor, eps: Tensor, t: int, schedule: Schedule, axes: Sequence[Axes]) -> None:
     """Draw noisy 2-D points with their score, and the first sixty beside where x̂_0 takes them, on two axes.
 
@@ -183,15 +184,16 @@ def best_guess(denoise: Denoise, x_0: Tensor, eps: Tensor, t: int, schedule: Sch
         x_0, eps: (N, 2).
         axes: two of matplotlib's.
     """
-    x_t = q_sample(x_0, t, eps, schedule).cpu()
+    x_t = q_sample(x_0, t, eps, schedule)
+    guess = denoise(x_t[:60], t).x0.cpu()
     side = torch.linspace(-3, 3, 11)
     spots = torch.cartesian_prod(side, side)
-    uphill = -denoise(spots, t).eps  # the score, up to a positive factor
+    uphill = -denoise(spots.to(x_t), t).eps.cpu()  # the score, up to a positive factor
+    x_t = x_t.cpu()
     arrows = uphill / (1 + uphill.norm(dim=1, keepdim=True))
     axes[0].plot(*x_t.T, ".", color="0.75", markersize=2.5)
     axes[0].quiver(*spots.T, *arrows.T, color="#0072B2", width=0.006, angles="xy", scale=15)
     axes[0].set_title(f"t = {t}: score of the noisy data")
-    guess = denoise(x_t[:60], t).x0
     axes[1].plot(*x_0.cpu().T, ".", color="0.8", markersize=2.5)
     axes[1].quiver(
         *x_t[:60].T, *(guess - x_t[:60]).T, color="0.45", width=0.004, angles="xy", scale_units="xy", scale=1

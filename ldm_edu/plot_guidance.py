@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 from torch import Tensor
 
@@ -79,7 +80,7 @@ def obeyed_curves(points: Sequence[Mapping[str, float]], width: float = 9.5) -> 
     _, axes = plt.subplots(1, 2, figsize=(width, 3.4), sharey=True)
     titles = {"seen": "combinations as in training", "unseen": "combinations never shown"}
     for ax, (name, title) in zip(axes, titles.items(), strict=True):
-        for marker, steps in zip("osD^vP*X", sorted({p["steps"] for p in points}), strict=False):
+        for marker, steps in zip(cycle("osD^vP*X"), sorted({p["steps"] for p in points}), strict=False):
             chosen = sorted((p["guidance"], 100 * p[name]) for p in points if p["steps"] == steps)
             ax.plot(*zip(*chosen, strict=True), marker=marker, markersize=5, label=f"{steps:g} steps")
         ax.set(title=title, xlabel="guidance weight w", ylim=(-3, 103))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@torch.no_grad()
 def trajectories(
     denoise: Denoise,
     x: Tensor,

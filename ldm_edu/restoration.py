@@ -171,7 +171,7 @@ class PictureConditioned(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor | int, cond: Tensor) -> Tensor:
         """x_t (B, C, H, W), cond (B, C', H, W); (B, C, H, W)."""
-        if cond is None or cond.shape[::2] != x_t.shape[::2] or cond.shape[3] != x_t.shape[3]:
+        if cond is None or cond.ndim != 4 or len(cond) != len(x_t) or cond.shape[2:] != x_t.shape[2:]:
             given = None if cond is None else tuple(cond.shape)
             raise ValueError(
                 f"cond must be a picture for each x_t {tuple(x_t.shape)}, of its height and width, got {given}; "

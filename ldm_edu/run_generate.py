@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def run_generate(
         raise ValueError(f"--out {out}: pictures are written as .png, or as single files into a folder")
     if interval is not None and len(interval) != 2:
         raise ValueError(f"--interval takes two times, LOW,HIGH, got {','.join(map(str, interval))}")
-    if prompt and Path(prompt).is_dir():
+    if prompt and os.path.isdir(prompt):  # of a long prompt Path's own raises an error
         raise ValueError(f"{prompt} is a folder, not a prompt; draw with its checkpoint by --model {prompt}")
     model = LatentDiffusion.load(find_model(checkpoint), pick_device(device))
     labels = pick_labels(label, count, model.config.classes)

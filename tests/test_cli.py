@@ -1,6 +1,7 @@
 """Whatever goes wrong is one line on standard error and exit code 2; --debug shows where."""
 
 import dataclasses
+import re
 import shutil
 
 import pytest
@@ -179,6 +180,11 @@ def test_debug_shows_where_wherever_it_stands(tmp_path, place):
         main(words)
 
 
+def test_a_prompt_may_be_longer_than_a_file_name(refused, checkpoint):
+    words = "generate", "a red circle above a blue square " * 20, "--model", checkpoint
+    assert "takes no text; leave the prompt out" in refused(*words)
+
+
 def test_a_folder_given_as_the_prompt_is_told_apart(refused, checkpoint):
     assert f"is a folder, not a prompt; draw with its checkpoint by --model {checkpoint}" in refused(
         "generate", checkpoint
@@ -238,10 +244,10 @@ def test_help_shows_long_options_whole_in_a_narrow_terminal(monkeypatch, capsys)
 
 
 def test_no_command_shows_the_help(capsys):
-    main([])
+    assert main([]) == 0
     out, err = capsys.readouterr()
-    assert "generate" in out + err
-    assert "Traceback" not in err
+    assert re.search(r"^  generate +Draw ", out, re.MULTILINE)
+    assert err == ""
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,8 @@ def test_ordinary_cells_run_magics_plots_and_check_calls_too():
         "display(check.jump.hint(1))\nprint(check.jump)\nif False:\n    %pip install x\n"
         "from dataclasses import dataclass\n@dataclass\nclass A:\n    x: int = 0\n"
     )
-    found = marks(noise, JUMP)
+    wrapped = "print('x = %d'\n      % 3)\n"  # no magic, though its second line begins like one
+    found = marks(noise, wrapped + JUMP)
     assert [found[name].points for name in ("jump", "to_exploding")] == [3, 2]
     assert found["jump"].seconds < 2
 
@@ -129,17 +130,52 @@ def test_progress_and_table_of_a_notebook_begun(tmp_path):
     path = tmp_path / SOLUTIONS[0].name
     path.write_text(json.dumps(notebook))
     assert not is_untouched(read_cells(path))
-    text = check_text([path])
+    text, failed = check_text([path])
+    assert failed == ""
     assert text.startswith("01_forward_process: 3 of 16 points\n  3/3  The jump, with a time for each example (jump)\n")
     assert "  0/2  From variance preserving to variance exploding (to_exploding)\n       At ᾱ_t = 0.3 you" in text
     assert f"       Hint: {nb01.to_exploding.hints[0]}" in text
     text = progress_text(tmp_path)
     assert "3 of 16 points   1 of 6 exercises" in text
     assert "Next: A schedule with even steps in log SNR" in text
-    marks = json.loads(check_text([path], as_json=True))["notebooks"][0]
+    marks = json.loads(check_text([path], as_json=True)[0])["notebooks"][0]
     assert (marks["notebook"], marks["points"], marks["of"]) == ("01_forward_process", 3, 16)
     assert marks["marks"][0]["exercise"] == "jump"
     assert marks["marks"][0]["said"] == ""
+
+
+@pytest.mark.slow
+def test_a_class_is_told_apart_and_one_broken_file_costs_the_others_nothing(tmp_path, capsys):
+    name = SOLUTIONS[0].name
+    for who in ("a", "b", "c"):
+        (tmp_path / who).mkdir()
+        (tmp_path / who / name).write_bytes((ROOT / "exercises" / name).read_bytes())
+    (tmp_path / "b" / name).write_text("{")
+    paths = [str(tmp_path / who / name) for who in ("a", "b", "c")]
+    assert main(["check", "--json", *paths]) == 2
+    out, err = capsys.readouterr()
+    assert [row["notebook"] for row in json.loads(out)["notebooks"]] == [paths[0], paths[2]]
+    assert re.fullmatch(rf"ldm-edu: not graded: {re.escape(paths[1])}: no Jupyter notebook .*\n", err)
+
+
+@pytest.mark.parametrize(
+    ("source", "untouched"),
+    [
+        ("def jump(x_0):\n    # YOUR CODE HERE\n    raise NotImplementedError()\n", True),
+        ("def jump(x_0):\n    half = x_0 / 2\n    raise NotImplementedError()\n", True),
+        ("def jump(x_0):\n    # raise NotImplementedError()\n    return x_0\n", False),
+        ("def jump(x_0):\n    return x_0\n    raise NotImplementedError()\n", False),
+        ("def jump(x_0:\n    raise NotImplementedError()\n", False),
+    ],
+)
+def test_a_stub_is_told_from_an_answer(source, untouched):
+    assert is_untouched([Cell(source, "answer-jump")]) == untouched
+
+
+def test_a_process_that_does_not_start_costs_no_points(monkeypatch):
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with pytest.raises(ValueError, match=r"did not start \(it ended its process \(exit code 1\)\); nothing was graded"):
+        marks(JUMP)
 
 
 def test_the_commands_say_what_is_wrong_in_one_line(tmp_path, capsys):
@@ -167,13 +203,14 @@ def test_nbgrader_finds_the_marks_where_it_looks_for_them():
         (JUMP, "", 0),
         ("", "check-jump", 3),
         ("", "check-even_snr", 3),
+        ("", "check-to_exploding", 5),  # a lecturer gave it other points than we do
         ("", "check-x", 1),
     ]:
         cell = nbformat.v4.new_code_cell(source)
         if grade_id:
             cell.metadata["nbgrader"] = {**graded, "grade_id": grade_id, "points": points}
         notebook.cells.append(cell)
-    notebook.cells[0].source = SETUP.source + JUMP
+    notebook.cells[0].source = SETUP.source + JUMP + GOOD
     notebook.cells.append(nbformat.from_dict(notebook.cells[1]))  # a second check of the same exercise
     notebook.cells.append(
         nbformat.v4.new_code_cell("", metadata={"nbgrader": {**graded, "grade_id": "check-jump", "points": 9}})
@@ -183,5 +220,6 @@ def test_nbgrader_finds_the_marks_where_it_looks_for_them():
     assert kinds[0] == []
     assert kinds[1] == [("stream", "right, 3 points\n")]
     assert kinds[2] == [("error", "even_snr is not defined\nHint: " + nb01.even_snr.hints[0])]
-    assert kinds[3] == [("error", "no exercise of the course belongs to this cell")]
-    assert [kind for kind, _ in kinds[4] + kinds[5]] == ["error", "error"]
+    assert kinds[3] == [("stream", "right, 2 points\n")]
+    assert kinds[4] == [("error", "no exercise of the course belongs to this cell")]
+    assert [kind for kind, _ in kinds[5] + kinds[6]] == ["error", "error"]

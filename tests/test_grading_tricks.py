@@ -88,6 +88,17 @@ TRICKS = {
         "    return forward.q_sample(x_0, t, eps, schedule.from_betas(beta[1:]))",
         r"turns off the watch",
     ),
+    "calls the package from a thread": (
+        "from concurrent.futures import ThreadPoolExecutor\nfrom ldm_edu import forward, schedule\n"
+        "def jump(x_0, t, eps, beta):\n    with ThreadPoolExecutor(1) as pool:\n"
+        "        return pool.submit(forward.q_sample, x_0, t, eps, schedule.from_betas(beta[1:])).result()",
+        r"calls the package \(forward\.py: q_sample\)",
+    ),
+    "stops the watch over threads": (
+        "import threading\nfrom ldm_edu import forward, schedule\ndef jump(x_0, t, eps, beta):\n"
+        "    threading.setprofile(None)\n    return x_0",
+        r"turns off the watch",
+    ),
     "starts a program": ("import subprocess\nsubprocess.run(['cat', '/etc/hostname'])", r"must not start programs"),
     "forks": ("import os\nos.fork()", r"must not start programs"),
     "goes to the network": (

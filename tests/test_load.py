@@ -57,12 +57,12 @@ def test_scenes_have_captions_that_their_pictures_obey():
         assert obeys(to_float(part.pixels[:200]), list(part.captions[:200])).float().mean() >= 0.99
     assert (200, 1000) == (len(train), len(held_out))
     assert is_held_out(parse(list(held_out.captions))).all()
-    assert not is_held_out(parse(list(scenes(16, count=500, unsaid=0.0).captions))).any()
+    assert not is_held_out(parse(list(scenes(32, count=500, unsaid=0.0).captions))).any()
 
 
 def test_captions_of_scenes_leave_out_as_much_as_asked():
     def said(unsaid):
-        factors = parse(list(scenes(16, count=1000, unsaid=unsaid).captions))
+        factors = parse(list(scenes(32, count=1000, unsaid=unsaid).captions))
         return [(v >= 0).float().mean().item() for v in (factors.size[:, 0], factors.background, factors.colour[:, 0])]
 
     assert said(0.0) == [1, 1, 1]

@@ -57,3 +57,5 @@ def test_obeyed_curves_have_a_line_for_each_number_of_steps():
     assert [line.get_xdata().tolist() for line in seen.lines] == [[1, 3], [1, 3]]
     assert seen.lines[1].get_ydata().tolist() == pytest.approx([10, 30])
     assert unseen.lines[0].get_ydata().tolist() == pytest.approx([10, 30])
+    obeyed_curves([{"guidance": 1.0, "steps": n, "seen": 0.5, "unseen": 0.5} for n in range(1, 11)])
+    assert [len(ax.lines) for ax in plt.gcf().axes] == [10, 10]

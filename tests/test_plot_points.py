@@ -5,7 +5,7 @@ import torch
 from matplotlib import pyplot as plt
 
 from ldm_edu.data.toy import sample_mixture, three_gaussians_mixture
-from ldm_edu.denoiser import mixture_denoiser
+from ldm_edu.denoiser import make_denoiser, mixture_denoiser
 from ldm_edu.forward import q_sample
 from ldm_edu.plot import best_guess, point_clouds
 from ldm_edu.schedule import linear
@@ -28,6 +28,9 @@ def test_best_guess_draws_the_noisy_points_and_the_denoisers_answer():
     expected = [x_t, x_0, x_t[:60], exact(x_t[:60], t).x0]
     for points, wanted in zip(clouds, expected, strict=True):
         torch.testing.assert_close(points, wanted.double())
+    with torch.no_grad():
+        net = torch.nn.Linear(2, 2)
+    best_guess(make_denoiser(lambda x, t, c: net(x), schedule), x_0, eps, t, schedule, axes)  # needs no gradients
     arrows = axes[0].collections[0]  # the score is −ε̂ up to a positive factor
     spots = torch.tensor(arrows.get_offsets()).float()
     uphill = -exact(spots, t).eps

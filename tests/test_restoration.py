@@ -161,6 +161,6 @@ def test_bad_input_is_refused_with_a_reason():
     with pytest.raises(ValueError, match="no classes"):
         restore(model, y, lambda x: x, Condition(torch.tensor([0])))
     net = PictureConditioned(UNet(UNetConfig(2, 1, width=16, multipliers=(1,), middle_attention=False)))
-    for cond in (None, torch.zeros(1, 1, 4, 4), torch.zeros(2, 1, 8, 8)):
+    for cond in (None, torch.zeros(1, 1, 4, 4), torch.zeros(2, 1, 8, 8), torch.zeros(2, 4, 4)):
         with pytest.raises(ValueError, match="enlarge it first"):
             net(y, 5, cond)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,12 +74,17 @@ class Watched:
             if file.startswith(PACKAGE) and not file.startswith(self.free):
                 borrowed.append(f"{file.removeprefix(PACKAGE)}: {frame.f_code.co_name}")
 
-        before = sys.getprofile()
+        before = sys.getprofile(), threading.getprofile()
         sys.setprofile(watch)
+        threading.setprofile(watch)
         try:
             result = self.function(**case)
+            watched = threading.getprofile() is watch
         finally:
-            sys.setprofile(before)
+            sys.setprofile(before[0])
+            threading.setprofile(before[1])
+        if not watched:
+            raise Mistake("Your answer turns off the watch over its calls")
         if borrowed:
             raise Mistake(f"Your answer calls the package ({borrowed[0]}): write the computation itself")
         return result

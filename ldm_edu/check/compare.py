@@ -119,11 +119,11 @@ def difference(case: Case, got: Any, want: Any, parts: Sequence[str]) -> str:
     """Where and by how much a result is off, when nothing better is known."""
     pairs = zip(got, want, parts, strict=True) if isinstance(want, tuple) else [(got, want, parts[0])]
     part, g, w = next((name, g, w) for g, w, name in pairs if not close(g, w))
-    if g.shape != w.shape:
+    if g.shape != w.shape and not g.numel() == w.numel() == 1:
         return f"{part} has shape {tuple(g.shape)}, expected {tuple(w.shape)} (given {describe(case)})"
     if not torch.isfinite(g).all():
         return f"{part} holds values that are not finite (given {describe(case)})"
-    off = (g - w).abs()
+    off = (g.reshape(w.shape) - w).abs()
     worst = off.flatten().argmax()
     return (
         f"{part} is off by up to {off.max().item():.4g}: {g.flatten()[worst].item():.4g} in place of "

@@ -114,9 +114,13 @@ def scenes(size: int = 64, *, train: bool = True, count: int = 20_000, unsaid: f
     Args:
         count: how many for training; 1,000 are held out.
         unsaid: chance that a training caption leaves out the sizes, the place, the background. Held-out ones say all.
+    Raises:
+        ValueError: size is under 32, where the reader that scores a model cannot read.
     """
     from ldm_edu.data.shapes import captions, draw, leave_unsaid, sample_scenes
 
+    if size < 32:
+        raise ValueError(f"scenes need pictures of 32 pixels a side or more, which their reader can read; got {size}")
     generator = torch.Generator().manual_seed(2 if train else 3)
     count = count if train else 1000
     drawn = sample_scenes(count, split="train" if train else "held_out", generator=generator)

@@ -29,7 +29,7 @@ def mark_cells(notebook: Any, resources: dict) -> tuple[Any, dict]:
         if not grading.get("grade"):
             continue
         mark = marks.pop(grading["grade_id"], None)  # a second cell of one id gets nothing
-        if mark is not None and mark.points == mark.of == grading["points"]:
+        if mark is not None and mark.points == mark.of:  # nbgrader gives the cell's own points for it
             cell.outputs = [_output("stream", name="stdout", text=f"right, {mark.points} points\n")]
         else:
             said = (

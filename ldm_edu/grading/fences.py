@@ -10,6 +10,7 @@ import builtins
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -79,7 +80,11 @@ def put_up(report: Callable[[str], None]) -> Callable[[dict], str | None]:
     checker = _hide_the_checker(report)
     where = str(Path(__file__).resolve().parents[1] / "check") + os.sep
     originals = [(module, name, getattr(module, name)) for module, name in COMPARERS]
-    ours = (str(Path(__file__).resolve().parents[1] / "check" / "calls.py"), str(Path(__file__).resolve().parent))
+    ours = (
+        str(Path(__file__).resolve().parents[1] / "check" / "calls.py"),
+        str(Path(__file__).resolve().parent),
+        threading.__file__,  # sets in a new thread what calls.py asked for
+    )
 
     def guard(event: str, args: tuple) -> None:
         if event in TOUCHES:
@@ -138,7 +143,7 @@ def _hide_the_checker(report: Callable[[str], None]) -> dict[str, Checker]:
     )  # by name: importing them would bring the answers here
     names = [".".join(f.relative_to(package).with_suffix("").parts).removesuffix(".__init__") for f in files]
     for name in list(sys.modules):
-        if name.startswith("ldm_edu.check"):
+        if name == "ldm_edu.check" or name.startswith("ldm_edu.check."):
             del sys.modules[name]
     checker = {name: Checker(name, report) for name in names}
     sys.modules.update(checker)

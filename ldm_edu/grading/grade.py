@@ -11,7 +11,7 @@ from types import ModuleType
 from ldm_edu.check.calls import Mistake, Unwritten
 from ldm_edu.check.exercise import Exercise, exercises
 from ldm_edu.grading.notebook import Cell, checks_for, read_cells
-from ldm_edu.grading.remote import Ended, Failed, Limits, Student
+from ldm_edu.grading.remote import Ended, Failed, Limits, NotStarted, Student
 
 TESTED = Limits()
 UNWRITTEN = "not written yet"
@@ -55,7 +55,7 @@ def grade(path: str | Path, limits: Limits = TESTED) -> Report:
     """Mark a notebook on disk.
 
     Raises:
-        ValueError: no notebook, or one without exercises of ours.
+        ValueError: no notebook, one without exercises of ours, or its process does not start.
     """
     return grade_cells(Path(path).name, read_cells(path), checks_for(path), limits)
 
@@ -155,6 +155,8 @@ class _Sheet:
             except Ended as ended:
                 self.close()
                 said = f"{ended}{NO_POINTS}"
+            except NotStarted:
+                raise
             except Exception as error:  # an answer of a kind that its check did not foresee
                 said = f"this answer cannot be judged ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
         right = said is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import re
@@ -70,4 +71,16 @@ def checks_for(name: str | Path) -> ModuleType:
 def is_untouched(cells: list[Cell]) -> bool:
     """Whether every answer is still the stub."""
     answers = [cell for cell in cells if cell.grade_id.startswith(ANSWER)]
-    return bool(answers) and all(STUB in cell.source for cell in answers)
+    return bool(answers) and all(_is_stub(cell.source) for cell in answers)
+
+
+def _is_stub(source: str) -> bool:
+    """Whether a cell still raises the stub's error where its answer should stand; a comment does not count."""
+    try:
+        bodies = [node.body for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.Module)]
+    except SyntaxError:
+        return False  # someone has been at it
+    return any(
+        body and ast.unparse(body[-1]) == STUB and not any(isinstance(line, ast.Return) for line in body)
+        for body in bodies
+    )

@@ -20,6 +20,7 @@ from torch import Tensor
 from ldm_edu.check.calls import Mistake, Stopped
 from ldm_edu.grading.wire import Garbled, decode, encode, receive, send
 
+START_SECONDS = 60.0
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV")
 
 
@@ -41,6 +42,10 @@ class Ended(Exception):
         self.forbidden = forbidden
 
 
+class NotStarted(ValueError):
+    """The graded process did not come up: that is the machine's fault and costs nobody points."""
+
+
 class Failed(Exception):
     """A cell, a name or a call raised an error: its kind, and its text."""
 
@@ -58,7 +63,8 @@ class Student:
     """A graded process. Use it in a with statement.
 
     Raises:
-        Ended: from any method, once the process is gone.
+        NotStarted: it did not come up.
+        Ended: from any other method, once the process is gone.
     """
 
     def __init__(self, limits: Limits):
@@ -81,7 +87,12 @@ class Student:
         )  # fmt: skip
         self.inbox: queue.Queue = queue.Queue()
         threading.Thread(target=self._listen, daemon=True).start()
-        self.note = self._next(time.monotonic() + 60).get("note")
+        try:
+            self.note = self._next(time.monotonic() + START_SECONDS).get("note")
+        except (Ended, TimeoutError) as error:
+            self.close()
+            why = str(error) or f"no word of it in {START_SECONDS:g} s"
+            raise NotStarted(f"the process that runs a notebook did not start ({why}); nothing was graded") from None
 
     def __enter__(self) -> Student:
         return self

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from ldm_edu.check.exercise import exercises
@@ -15,10 +15,27 @@ from ldm_edu.grading.notebook import checks_for, is_untouched, read_cells
 WIDTH = 100
 
 
-def check_text(paths: Sequence[str | Path], as_json: bool = False) -> str:
-    """Grade notebooks and show their marks."""
-    reports = [grade(path) for path in paths]
-    return as_object(reports) if as_json else "\n".join(map(report_text, reports))
+def check_text(paths: Sequence[str | Path], as_json: bool = False) -> tuple[str, str]:
+    """Grade notebooks and show their marks; and say which could not be graded, and why.
+
+    A notebook goes by its file's name; where two have the same one, by their paths.
+
+    Raises:
+        ValueError: none could be graded.
+    """
+    names = [Path(path).stem for path in paths]
+    reports, failed = [], []
+    for path, name in zip(paths, names, strict=True):
+        try:
+            report = grade(path)
+        except ValueError as error:
+            failed.append(str(error))
+            continue
+        reports.append(report if names.count(name) == 1 else replace(report, notebook=str(path)))
+    if not reports:
+        raise ValueError("; ".join(failed))
+    text = as_object(reports) if as_json else "\n".join(map(report_text, reports))
+    return text, "; ".join(failed)
 
 
 def as_object(reports: Sequence[Report]) -> str:

@@ -65,7 +65,11 @@ class Student:
     def run(self, source: str, number: int) -> None:
         """Run a cell as Jupyter would, without its magics."""
         try:
-            exec(compile(MAGIC.sub(r"\1pass", source), f"<cell {number}>", "exec"), self.names)
+            try:
+                code = compile(source, f"<cell {number}>", "exec")
+            except SyntaxError:  # perhaps of magics; in valid code a line may begin with % too
+                code = compile(MAGIC.sub(r"\1pass", source), f"<cell {number}>", "exec")
+            exec(code, self.names)
         finally:
             if what := self.changed(self.names):
                 self.report(what)
