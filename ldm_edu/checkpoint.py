@@ -6,12 +6,12 @@ temporary file beside it, which `remove_leftovers` knows. Used from notebook 04 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -25,12 +25,12 @@ class CheckpointError(ValueError):
 def write_atomic(path: str | Path, data: bytes) -> None:
     """Write a file under a temporary name beside its place, flush it to the disk, and move it there.
 
-    A file that is replaced hands on its permissions.
+    A file that is replaced hands on its permissions; a link stays, and what it leads to is replaced.
 
     Raises:
         CheckpointError: the disk is full, the folder is read-only, …; what stood at `path` is untouched.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,8 +42,8 @@ def write_atomic(path: str | Path, data: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException as error:
-        if path.parent.is_dir():
-            temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it may never have been there
+            temporary.unlink()
         if isinstance(error, OSError):
             raise CheckpointError(
                 f"{path}: could not be written ({error.strerror or error}); what was there before is unchanged"
@@ -114,7 +114,7 @@ def read_about(path: str | Path) -> dict:
         return _about(file)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _opened(path: str | Path) -> Iterator:
     """A safetensors file, open; whatever is wrong with it becomes a CheckpointError."""
     from safetensors import SafetensorError, safe_open

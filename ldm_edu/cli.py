@@ -140,6 +140,11 @@ def info(
 def export(
     run: Annotated[Path, typer.Argument(help="the folder of a finished training")],
     out: Annotated[Path, typer.Argument(help="a new folder")],
+    root: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="where the training's data lie, if not where they did"),
+    ] = None,
+    download: Annotated[bool, typer.Option("--download", help="download the data if they are not there")] = False,
 ) -> None:
     """Write a model to share, in half precision.
 
@@ -147,7 +152,7 @@ def export(
     """
     from ldm_edu.run import export as run_export
 
-    run_export(run, out)
+    run_export(run, out, root=root, download=download)
 
 
 @app.command()
@@ -253,7 +258,7 @@ def explain(error: Exception) -> str:
         return error.format_message() or "say what to do; see ldm-edu --help"
     if isinstance(error, ValueError | TrainingError | OSError):
         return str(error)
-    if isinstance(error, torch.OutOfMemoryError):
+    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):  # a GPU's, a CPU's
         return "out of memory; use smaller pictures, a smaller model, or fewer at once by --batch, where there is one"
     package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
     if package not in ("", "ldm_edu"):

@@ -67,14 +67,16 @@ class FitConfig:
     def __post_init__(self):
         if self.optimizer not in ("adamw", "muon"):
             raise ValueError(f"optimizer must be adamw or muon, got {self.optimizer!r}")
-        for name in ("steps", "batch", "accumulate"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        for name, least in (("steps", 1), ("batch", 1), ("accumulate", 1), ("warmup", 0)):
+            if not isinstance(getattr(self, name), int):
+                raise ValueError(f"{name} must be a whole number, got {getattr(self, name)!r}")
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
         for name in ("learning_rate", "clip"):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        if self.warmup < 0 or self.weight_decay < 0:
-            raise ValueError("warmup and weight_decay must not be negative")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay must be 0 or more, got {self.weight_decay}")
         if not (0 <= self.ema < 1 and 0 <= self.beta2 < 1):
             raise ValueError(f"ema and beta2 must lie in [0, 1), got {self.ema} and {self.beta2}")
         if self.accumulate > self.batch:
@@ -147,9 +149,10 @@ def fit(
     parts = Parts(objective, average, optimizer, accelerator.scaler)
     identity = {"fit": asdict(config), "name": name, "seed": seed, "processes": accelerator.num_processes}
     start, spent = 0, 0.0
+    model, prepared = accelerator.prepare(objective, optimizer)
+    # After prepare, which would take the optimizer's step counts to the GPU, where each step would wait for them.
     if state_path is not None and Path(state_path).exists():
         start, spent = restore_state(state_path, parts, identity, {"fit": asdict(FitConfig())})
-    model, prepared = accelerator.prepare(objective, optimizer)
     world, rank = accelerator.num_processes, accelerator.process_index
     pieces = config.accumulate
 

@@ -88,7 +88,13 @@ def _transition(s: int, t: int, schedule: Schedule) -> tuple[Tensor, Tensor]:
 
 
 def check_same_shape(name_a: str, a: Tensor, name_b: str, b: Tensor) -> None:
-    """Raise ValueError where two tensors that are added differ in shape: broadcasting would hide a bug."""
+    """Raise ValueError where two tensors that are added differ in shape, or are not of floats.
+
+    Broadcasting would hide a bug, and so would whole numbers: signal and noise, in their type, are 0 or 1.
+    """
+    for name, x in ((name_a, a), (name_b, b)):
+        if not x.is_floating_point():
+            raise ValueError(f"{name} must hold floats (pictures in [-1, 1], as `to_float` makes), got {x.dtype}")
     if a.shape != b.shape:
         raise ValueError(f"{name_a} and {name_b} must have one shape, got {tuple(a.shape)} and {tuple(b.shape)}")
 

@@ -88,6 +88,7 @@ class LatentDiffusion(nn.Module):
             return context[:-1], context[-1:].expand(count, -1, -1)
         if labels is None:
             return None, None
+        labels = torch.as_tensor(labels)
         if labels.shape != (count,):
             raise ValueError(f"labels must have shape ({count},), one a picture, got {tuple(labels.shape)}")
         if labels.dtype != torch.int64 or labels.min() < 0 or labels.max() > len(classes):
@@ -146,7 +147,8 @@ class LatentDiffusion(nn.Module):
 
         Args:
             count: how many.
-            labels, prompts, negative: the condition; see `conditions`. Without any, guidance must be 1.
+            labels, prompts, negative: the condition; see `conditions`. Without labels or prompts guidance must be 1,
+                and where it is 1 there is no negative prompt.
             steps: sampler steps, as many as the schedule has with noise / signal ≤ 200; see `timesteps`.
             sampler: "ddim", "ddpm" (DDIM with η = 1), "heun" or "dpmpp_2m".
             eta: η of "ddim".
@@ -164,6 +166,8 @@ class LatentDiffusion(nn.Module):
             raise ValueError(f"count and batch must be 1 or more, got {count} and {batch}")
         if eta != 0 and sampler != "ddim":
             raise ValueError(f'eta is an option of "ddim"; "{sampler}" has none')
+        if negative and guidance == 1:
+            raise ValueError("a negative prompt counts only with guidance; set guidance above 1, or leave it out")
         if guidance != 1 and labels is None and prompts is None:
             raise ValueError(f"guidance = {guidance} needs labels or prompts; leave it at 1 without them")
         walk = {"ddim": ddim, "ddpm": ddim, "heun": heun, "dpmpp_2m": dpmpp_2m}.get(sampler)

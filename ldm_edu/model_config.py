@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ldm_edu.checkpoint import CheckpointError, read_json
+from ldm_edu.kinds import check_kinds
 from ldm_edu.nets.autoencoder import AutoencoderConfig
 from ldm_edu.nets.text import TextConfig
 from ldm_edu.nets.unet import UNetConfig
@@ -88,10 +89,16 @@ def read_config(folder: str | Path) -> ModelConfig:
         raise CheckpointError(f"{path}: checkpoint format {saved.get('format')!r}, this version reads {FORMAT}")
     try:
         model = dict(saved["model"])
-        autoencoder = model.pop("autoencoder")
-        text = model.pop("text", None)
+        unet, autoencoder, text = model.pop("unet"), model.pop("autoencoder"), model.pop("text", None)
+        for of, values in (
+            (UNetConfig, unet),
+            (AutoencoderConfig, autoencoder),
+            (TextConfig, text),
+            (ModelConfig, model),
+        ):
+            check_kinds(of, values or {})
         return ModelConfig(
-            unet=UNetConfig(**model.pop("unet")),
+            unet=UNetConfig(**unet),
             autoencoder=AutoencoderConfig(**autoencoder) if autoencoder else None,
             text=TextConfig(**text) if text else None,
             **model,

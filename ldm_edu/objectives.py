@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from ldm_edu.adversary import Adversary
@@ -47,7 +46,7 @@ class AutoencoderObjective(nn.Module):
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         """x (B, C, H, W) pictures, z (B, c, h, w) standard normal; the scalar loss."""
         code = self.autoencoder.encode(x)
-        answer, more = self.autoencoder.decode(code.mean + torch.exp(0.5 * code.logvar) * z), 0.0
+        answer, more = self.autoencoder.decode(code.mean + code.std * z), 0.0
         if self.adversary is not None:
             answer, more = self.adversary(x, answer.float())
         if self.perceptual:

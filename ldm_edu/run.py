@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shlex
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ from ldm_edu.card import card_body, card_text, overview, provenance, write_card
 from ldm_edu.checkpoint import CheckpointError, read_about, read_json, read_tensors
 from ldm_edu.config import TrainConfig
 from ldm_edu.data.load import credit_for, load_pictures
-from ldm_edu.data.pictures import Pictures
+from ldm_edu.data.pictures import Pictures, mirrored
 from ldm_edu.latent import LatentDiffusion
 from ldm_edu.model_config import read_config
 from ldm_edu.options import typed_options
@@ -107,7 +107,8 @@ def write_scores(
     guidance = 3.0 if model.text else 2.0 if model.config.classes else 1.0
     sampling = Sampling(steps=fitting_steps(50, model), guidance=guidance, seed=config.seed)
     samples, labels = draw_samples(model, sampling, pictures.captions)
-    scores = score(model, samples, labels, pictures, held_out)
+    seen = mirrored(pictures) if config.flip else pictures  # a mirror image that was trained on can be copied too
+    scores = score(model, samples, labels, seen, held_out)
     unseen = draw_samples(model, sampling, held_out.captions)[0] if model.text is not None else None
     if config.data == "scenes" and unseen is not None:
         scores |= caption_scores(model, samples, unseen, pictures, held_out)
@@ -124,11 +125,11 @@ def write_scores(
             "autoencoder": _count(model.autoencoder) if model.autoencoder else 0,
         },
         "weights": stored_dtype(out),
-        "sampling": asdict(sampling),
+        "sampling": dataclasses.asdict(sampling),
         "provenance": origin,
         "scores": scores,
     }
-    overview(model, samples, unseen, pictures, held_out, out / "samples.png")
+    overview(model, samples, unseen, seen, held_out, out / "samples.png")
     write_card(out, card)
 
 
@@ -138,9 +139,11 @@ def stored_dtype(folder: Path) -> str:
     return str(tensors["unet.conv_in.weight"].dtype).removeprefix("torch.")
 
 
-def export(run: Path, out: Path) -> None:
+def export(run: Path, out: Path, *, root: str | None = None, download: bool = False) -> None:
     """Write the model of a finished run in half precision, scored anew as it is stored.
 
+    Args:
+        root, download: where the run's data lie now, if not where they did, and whether they may be downloaded.
     Raises:
         CheckpointError: no finished run there, or `out` holds something.
     """
@@ -151,6 +154,7 @@ def export(run: Path, out: Path) -> None:
     config, origin = read_settings(run, TrainConfig()), read_json(run / "card.json").get("provenance")
     if not origin:
         raise CheckpointError(f"{run}/card.json: does not say where the model comes from; it is not a card of ours")
+    config = dataclasses.replace(config, root=config.root if root is None else root, download=download)
     pictures, held_out = load_both(config)
     LatentDiffusion.load(run).save(out, torch.float16)
     write_scores(LatentDiffusion.load(out, pick_device("auto")), config, out, pictures, held_out, origin)

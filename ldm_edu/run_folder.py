@@ -11,7 +11,10 @@ from pathlib import Path
 from ldm_edu.checkpoint import CheckpointError, is_leftover, read_about, read_json, remove_leftovers, write_json
 
 HOW = frozenset(("root", "download", "device", "compile", "save_every", "tensorboard"))
-"""Fields of TrainConfig that say how a run goes and not what comes out: a resumed run may change them."""
+"""Fields of TrainConfig that say how a run goes: a resumed run may change them.
+
+Another device draws other random numbers and rounds differently, so the result is as good, and not the same.
+"""
 
 
 def check_folder(out: str | Path, config: object, resume: bool) -> None:

@@ -8,6 +8,7 @@ denoise(x_t, t) -> Prediction. `encode` goes the other way, from data to noise. 
 from __future__ import annotations
 
 import math
+import operator
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
@@ -178,7 +179,11 @@ def normal_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
 
 
 def _pairs(ts: Sequence[int], schedule: Schedule) -> list[tuple[int, int]]:
+    try:
+        ts = [operator.index(t) for t in ts]  # NumPy's and a tensor's whole numbers too
+    except TypeError:
+        raise ValueError(f"ts must be whole numbers, got {list(ts)}") from None
     pairs = list(pairwise(ts))
     if not pairs or any(s >= t for t, s in pairs) or ts[0] > schedule.T or ts[-1] < 0:
-        raise ValueError(f"ts must be two or more strictly decreasing times in [0, {schedule.T}], got {list(ts)}")
+        raise ValueError(f"ts must be two or more strictly decreasing times in [0, {schedule.T}], got {ts}")
     return pairs

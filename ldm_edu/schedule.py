@@ -47,8 +47,13 @@ class Schedule:
             raise ValueError("signal and noise must be finite, and signal must not be negative")
         if (signal[1:] > signal[:-1]).any():
             raise ValueError("signal must never rise from one step to the next")
-        if (noise[1:] * signal[:-1] <= noise[:-1] * signal[1:]).any():
-            raise ValueError("noise / signal must rise strictly from each step to the next")
+        still = noise[1:] * signal[:-1] <= noise[:-1] * signal[1:]
+        if still.any():
+            t = still.nonzero()[0].item() + 1
+            raise ValueError(
+                f"noise / signal must rise strictly from each step to the next; at t = {t} signal is "
+                f"{signal[t]:.3g} and noise {noise[t]:.3g}, just before {signal[t - 1]:.3g} and {noise[t - 1]:.3g}"
+            )
 
     @property
     def T(self) -> int:
@@ -186,10 +191,8 @@ def timesteps(
     usable = int((sigma <= max_sigma).sum()) - 1
     if usable < 1:
         raise ValueError(f"no step has noise / signal ≤ max_sigma = {max_sigma}; the least is {sigma[1].item():.3g}")
-    if not 1 <= steps <= usable:
-        raise ValueError(
-            f"steps must lie between 1 and {usable} (the schedule's steps with σ ≤ {max_sigma}), got {steps}"
-        )
+    if not hasattr(steps, "__index__") or not 1 <= steps <= usable:
+        raise ValueError(f"steps must lie between 1 and {usable} (whole; those with σ ≤ {max_sigma}), got {steps}")
     if spacing == "uniform":
         ts = torch.linspace(usable, 0, steps + 1, dtype=torch.float64).round().long()
     elif spacing == "karras":
@@ -213,5 +216,5 @@ def at(values: Tensor, t: Tensor | int, like: Tensor) -> Tensor:
 
 
 def _check_T(T: int) -> None:
-    if not isinstance(T, int) or T < 1:
+    if not hasattr(T, "__index__") or T < 1:  # NumPy's whole numbers are as good
         raise ValueError(f"T must be a whole number of at least 1, got {T!r}")

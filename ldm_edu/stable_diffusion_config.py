@@ -77,6 +77,10 @@ def unet_config_from_diffusers(settings: Mapping[str, Any]) -> UNetConfig:
     # Their attention_head_dim is the number of heads, whatever its name says.
     heads = _need(settings, "attention_head_dim")
     per_level = list(heads) if isinstance(heads, list | tuple) else [heads] * len(multipliers)
+    if len(per_level) != len(multipliers):
+        raise ValueError(f"attention_head_dim is {heads}; expected one number, or one a level ({len(multipliers)}).")
+    if settings.get("norm_num_groups", 32) is None:
+        raise ValueError("norm_num_groups is None; our blocks always normalise: expected a number of groups.")
     sizes = {width * m // h for m, h in zip(multipliers, per_level, strict=True)}
     same_heads = len(set(per_level)) == 1
     if not same_heads and len(sizes) > 1:

@@ -16,14 +16,16 @@ import torch
 from torch import Tensor, nn
 
 from ldm_edu.adversary import Adversary
-from ldm_edu.checkpoint import read_about
+from ldm_edu.checkpoint import CheckpointError, read_about
 from ldm_edu.config import TrainConfig
 from ldm_edu.data.pictures import Pictures, to_float
 from ldm_edu.fit import Batch, FitConfig, Progress, fit
 from ldm_edu.latent import LatentDiffusion
+from ldm_edu.model_config import read_config
 from ldm_edu.nets.discriminator import PatchDiscriminator
 from ldm_edu.objectives import AutoencoderObjective, DiffusionObjective
 from ldm_edu.perceptual import lpips
+from ldm_edu.profile import pick_device
 from ldm_edu.run_folder import check_folder, claim
 from ldm_edu.start import conditions_for, model_config_for, starting_model
 
@@ -61,13 +63,18 @@ def train(
         the model with averaged weights, and the seconds of each stage's steps, over all processes of a resumed run.
     Raises:
         ValueError: options and data do not fit, no GPU where one was asked for, a run of other settings in `out`.
-        TrainingError: the loss is not finite, or memory is too small.
+        TrainingError: the loss is not finite, or a GPU's memory is too small.
     """
     out = Path(out)
     initial = starting_model(config, pictures)
     model_config = initial.config if initial else model_config_for(config, pictures)
     accelerator = accelerator or make_accelerator(config, out)
     check_folder(out, config, resume)
+    if resume and (out / "config.json").exists() and read_config(out) != model_config:
+        raise CheckpointError(
+            f"{out}: the classes or the words of {config.data} are no longer those that the run there began with; "
+            "bring the data back, or train into another folder"
+        )
     with accelerator.main_process_first():  # one process downloads
         distance = lpips(accelerator.device, download=config.download) if config.perceptual else None
     accelerator.wait_for_everyone()  # all have looked before one writes
@@ -199,7 +206,7 @@ def encode_all(
         return to_float(pixels), None
     codes = [model.autoencoder.encode(to_float(part)) for part in pixels.split(batch)]
     mean = torch.cat([c.mean for c in codes])
-    std = torch.cat([torch.exp(0.5 * c.logvar) for c in codes])
+    std = torch.cat([c.std for c in codes])
     if measure:
         model.latent_mean.copy_(mean.mean((0, 2, 3)).view(-1, 1, 1))
         total = mean.var((0, 2, 3), correction=0) + std.square().mean((0, 2, 3))  # of what training sees: mean + std z
@@ -209,8 +216,7 @@ def encode_all(
 
 def make_accelerator(config: TrainConfig, out: Path) -> Accelerator:
     """Accelerate's view of the machine: device, processes, precision, trackers."""
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda was asked for, but no CUDA GPU is there; use --device auto or cpu")
+    cpu = pick_device(config.device) == "cpu"
     if config.tensorboard:
         try:
             import tensorboard  # noqa: F401
@@ -219,7 +225,6 @@ def make_accelerator(config: TrainConfig, out: Path) -> Accelerator:
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
-    cpu = config.device == "cpu" or (config.device == "auto" and not torch.cuda.is_available())
     if config.precision == "fp16" and cpu:
         raise ValueError("--precision fp16 needs a GPU; on a CPU use bf16 or no")
     if AcceleratorState._shared_state:  # Accelerate keeps the first training's precision and device for the process

@@ -9,10 +9,11 @@ import torch
 from PIL import Image
 from tiny import TINY, blobs
 
-from ldm_edu import card, scores
+from ldm_edu import card, run, scores
 from ldm_edu.card import card_text, overview, provenance, write_card
+from ldm_edu.checkpoint import read_json
 from ldm_edu.classifier import train_classifier
-from ldm_edu.data.pictures import Pictures, spread, to_float
+from ldm_edu.data.pictures import Pictures, mirrored, spread, to_float
 from ldm_edu.latent import LatentDiffusion
 from ldm_edu.plot import save_rows
 from ldm_edu.schedule import cosine
@@ -156,3 +157,15 @@ def test_a_set_that_is_sorted_is_drawn_and_shown_in_all_its_parts(model, tmp_pat
     rows = list(shown.values())
     assert torch.equal(rows[0], rows[2])
     assert rows[0].mean((1, 2, 3)).diff().min() > 0.05  # spread over the whole set
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_copy_of_a_mirror_image_that_was_trained_on_is_a_copy(model, tmp_path, monkeypatch, flip):
+    training, held_out = part(blobs(120), 0, 40), part(blobs(120), 40, 120)
+    copies = to_float(mirrored(training).pixels[len(training) :])
+    monkeypatch.setattr(run, "draw_samples", lambda *_: (copies, training.labels))
+    model.save(tmp_path)
+    origin = provenance("ldm-edu train", {}, torch.device("cpu"))
+    run.write_scores(model, dataclasses.replace(TINY, flip=flip), tmp_path, training, held_out, origin)
+    assert read_json(tmp_path / "card.json")["scores"]["samples_copies"] == (40 if flip else 0)

@@ -65,6 +65,15 @@ def test_a_new_file_is_for_whom_the_umask_says_and_a_replaced_one_for_whom_it_wa
         os.umask(before)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows allows links to few")
+def test_a_link_stays_and_its_file_is_replaced(tmp_path):
+    (tmp_path / "real").write_bytes(b"one")
+    (tmp_path / "link").symlink_to("real")
+    write_atomic(tmp_path / "link", b"two")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == b"two"
+
+
 def test_a_write_that_fails_says_so_and_changes_nothing(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(CheckpointError, match="could not be written"):
@@ -72,6 +81,8 @@ def test_a_write_that_fails_says_so_and_changes_nothing(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(CheckpointError, match="could not be written"):
         write_atomic(tmp_path / "folder", b"new")
+    with pytest.raises(CheckpointError, match="could not be written"):
+        write_atomic(tmp_path / ("x" * 250), b"new")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
 
 

@@ -32,6 +32,13 @@ def chain(schedule, times):
     return scale, variance
 
 
+def test_whole_numbers_are_refused_where_signal_and_noise_would_be_0_or_1():
+    bytes_, eps = torch.full((1, 2), 200, dtype=torch.uint8), torch.zeros(1, 2)
+    for x_0, e in ((bytes_, eps), (eps, bytes_)):
+        with pytest.raises(ValueError, match=r"must hold floats .*, got torch\.uint8"):
+            q_sample(x_0, 5, e, SCHEDULES["cosine"])
+
+
 @every_schedule
 @pytest.mark.parametrize("stride", [1, 7])
 def test_the_chains_mean_and_variance_are_the_closed_forms(schedule, stride):

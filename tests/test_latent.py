@@ -147,6 +147,8 @@ def test_after_step_sees_every_step_and_may_change_it(model):
         ({"labels": torch.tensor([0])}, r"labels must have shape \(2,\)"),
         ({"labels": torch.tensor([0, 3])}, "labels must be int64 in"),
         ({"labels": torch.tensor([0.0, 1.0])}, "int64"),
+        ({"labels": [0]}, r"labels must have shape \(2,\)"),
+        ({"negative": "a dog"}, "counts only with guidance"),
     ],
 )
 def test_what_does_not_fit_is_refused(model, options, message):
@@ -185,6 +187,17 @@ def test_a_newer_format_is_refused(saved):
     (saved / "config.json").write_text(json.dumps(config | {"format": 2}))
     with pytest.raises(CheckpointError, match="checkpoint format 2, this version reads 1"):
         LatentDiffusion.load(saved)
+
+
+@pytest.mark.parametrize("part", ["unet", "autoencoder", "model"])
+def test_a_configuration_with_values_of_another_type_is_refused(saved, part):
+    config = json.loads((saved / "config.json").read_text())
+    entry = config["model"] if part == "model" else config["model"][part]
+    name = "size" if part == "model" else "width"
+    entry[name] = float(entry[name])
+    (saved / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=rf"not a configuration of ours \({name} must be a whole number, got"):
+        read_config(saved)
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,13 @@ def test_upsample_is_one_transposed_convolution_where_the_size_doubles():
     assert calls
 
 
+def test_upsample_leaves_a_convolution_that_wraps_around_to_itself():
+    """Circular padding, set on a finished net, is how seamless tiles are drawn."""
+    up, x = Upsample(2), torch.randn(1, 2, 3, 3, generator=rng())
+    up.conv.padding_mode = "circular"
+    torch.testing.assert_close(up(x), up.conv(torch.nn.functional.interpolate(x, scale_factor=2, mode="nearest")))
+
+
 # --- U-Net ---
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ldm_edu.data.pictures import Pictures, to_bytes, to_float
+from ldm_edu.data.pictures import Pictures, mirrored, to_bytes, to_float
 
 PIXELS = torch.zeros(3, 1, 4, 4, dtype=torch.uint8)
 LABELS = torch.tensor([0, 1, 1])
@@ -38,3 +38,13 @@ def test_bytes_and_floats_are_one_to_one():
     assert (floats[0], floats[-1]) == (-1, 1)
     assert torch.equal(to_bytes(floats), levels)
     assert to_bytes(torch.tensor([-3.0, 3.0])).tolist() == [0, 255]
+
+
+def test_mirrored_pictures_follow_with_their_labels_and_captions():
+    pixels = torch.arange(2 * 3 * 4 * 4).view(2, 3, 4, 4).to(torch.uint8)
+    both = mirrored(Pictures(pixels, torch.tensor([1, 0]), ("a", "b"), ("one", "two")))
+    assert torch.equal(both.pixels[:2], pixels)
+    assert torch.equal(both.pixels[2:, :, :, 0], pixels[:, :, :, 3])
+    assert both.labels.tolist() == [1, 0, 1, 0]
+    assert both.captions == ("one", "two", "one", "two")
+    assert mirrored(Pictures(pixels)).labels is None

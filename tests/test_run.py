@@ -290,6 +290,9 @@ def test_an_exported_model_is_half_as_large_and_scored_as_stored(whole, tmp_path
     assert capsys.readouterr().out == (out / "CARD.md").read_text() + "\n"
     assert main(["export", str(whole), str(out)]) == 2
     assert "exists already" in capsys.readouterr().err
+    assert main(["export", str(whole), str(tmp_path / "moved"), "--root", str(tmp_path)]) == 0
+    assert read_json(tmp_path / "moved" / "card.json")["scores"] == card["scores"]
+    capsys.readouterr()
     assert main(["export", str(out), str(tmp_path / "again")]) == 2
     assert "holds no finished run" in capsys.readouterr().err
     run = shutil.copytree(whole, tmp_path / "run")

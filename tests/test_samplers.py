@@ -4,6 +4,7 @@ agreement with diffusers."""
 import math
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, HeunDiscreteScheduler
@@ -369,6 +370,17 @@ def test_a_code_is_noise():
 def test_bad_times_for_encoding(ts):
     with pytest.raises(ValueError, match=r"strictly decreasing times in \[0, 10\]"):
         next(encode(fake(linear(10)), start((2, 3)), ts, linear(10)))
+
+
+@every_solver
+def test_times_of_numpy_and_of_tensors_are_times_too(solver):
+    schedule, ts = SCHEDULES["linear"], [900, 400, 0]
+    denoise = make_denoiser(lambda x, t, c: torch.tanh(x + t.view(-1, 1) / 1000), schedule)
+    wanted = last(solver(denoise, start((3, 2)), ts, schedule))
+    for other in (np.array(ts), torch.tensor(ts)):
+        assert torch.equal(last(solver(denoise, start((3, 2)), other, schedule)), wanted)
+    with pytest.raises(ValueError, match="ts must be whole numbers"):
+        next(solver(denoise, start((3, 2)), [900.0, 0.0], schedule))
 
 
 def test_prior_sample_has_the_noise_of_its_time():

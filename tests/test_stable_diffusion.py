@@ -287,6 +287,8 @@ def test_a_stem_cannot_be_written():
         ({"down_block_types": (CROSS, CROSS, CROSS, "AttnDownBlock2D")}, "down_block_types is"),
         ({"up_block_types": ("UpBlock2D",) * 4}, "up_block_types is"),
         ({"attention_head_dim": [5, 10, 20, 8]}, "one number of heads or one size of a head"),
+        ({"attention_head_dim": [4] * 9}, "expected one number, or one a level"),
+        ({"norm_num_groups": None}, "norm_num_groups is None"),
         ({"cross_attention_dim": (768, 768, 768, 1024)}, "cross_attention_dim is .* the same at every level"),
     ],
 )

@@ -160,6 +160,29 @@ def test_another_run_in_the_folder_is_refused(whole):
         train(dataclasses.replace(TINY, fit=dataclasses.replace(FIT, ema=0.5)), blobs(), whole, resume=True)
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        dataclasses.replace(blobs(), classes=("b", "a")),
+        dataclasses.replace(blobs(), labels=None, classes=(), captions=("left dog", "right dog") * 12),
+    ],
+)
+def test_a_run_goes_on_only_with_the_words_and_classes_it_began_with(tmp_path, other):
+    """The networks know them by number; under other numbers they would be trained to nonsense."""
+    was = blobs() if other.classes else dataclasses.replace(other, captions=("left cat", "right dog") * 12)
+
+    def stop(step, model):
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        train(TINY, was, tmp_path, hooks=Hooks(samples=stop))
+    before = (tmp_path / "config.json").read_bytes()
+    with pytest.raises(CheckpointError, match="classes or the words of digits are no longer those"):
+        train(TINY, other, tmp_path, resume=True)
+    assert (tmp_path / "config.json").read_bytes() == before
+    train(TINY, was, tmp_path, resume=True)
+
+
 def test_how_it_goes_may_change_on_resume(whole, tmp_path):
     def stop(step, model):
         raise InterruptedError
@@ -321,6 +344,7 @@ def test_two_processes_train_as_one_with_twice_the_batch(tmp_path):
         ({"size": 18}, "size must be a multiple of 4, the downsampling of the networks, got 18"),
         ({"autoencoder": AutoencoderConfig(multipliers=(1, 1, 1, 1), stem=4)}, "size must be a multiple of 32"),
         ({"save_every": 0}, "save_every must be 1 or more"),
+        ({"seed": 2**64}, "seed must fit into 64 bits"),
         ({"limit": -1}, "limit must be 0 or more"),
         ({"condition_dropout": 1.0}, r"condition_dropout must lie in \[0, 1\)"),
         ({"kl": -1.0}, "kl must be 0 or more"),

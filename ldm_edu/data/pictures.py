@@ -66,6 +66,16 @@ def to_float(pixels: Tensor) -> Tensor:
     return pixels.float() / 127.5 - 1
 
 
+def mirrored(pictures: Pictures) -> Pictures:
+    """The pictures, and after them each one's mirror image, with its label or caption."""
+    return Pictures(
+        torch.cat([pictures.pixels, pictures.pixels.flip(-1)]),
+        None if pictures.labels is None else pictures.labels.repeat(2),
+        pictures.classes,
+        2 * pictures.captions,
+    )
+
+
 def to_bytes(pictures: Tensor) -> Tensor:
     """Floats in [-1, 1] to the nearest of 0 … 255, what lies outside clipped."""
     return ((pictures.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)

@@ -75,11 +75,16 @@ class Gaussian(NamedTuple):
     mean: Tensor
     logvar: Tensor
 
+    @property
+    def std(self) -> Tensor:
+        """The standard deviation,  exp(logvar / 2)."""
+        return torch.exp(0.5 * self.logvar)
+
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """Draw  mean + exp(logvar / 2) · z,  z standard normal, drawn on the generator's device."""
+        """Draw  mean + std · z,  z standard normal, drawn on the generator's device."""
         device = self.mean.device if generator is None else generator.device
         z = torch.randn(self.mean.shape, generator=generator, device=device, dtype=self.mean.dtype)
-        return self.mean + torch.exp(0.5 * self.logvar) * z.to(self.mean.device)
+        return self.mean + self.std * z.to(self.mean.device)
 
     def kl(self) -> Tensor:
         """KL divergence from the standard normal:  ½ Σ (mean² + exp(logvar) − 1 − logvar).

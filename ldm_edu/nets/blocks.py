@@ -93,8 +93,11 @@ def repeated_pixels(weight: Tensor) -> Tensor:
 
 
 def is_plain_conv(layer: nn.Module) -> bool:
-    """Whether a layer is its weights and no more: not quantised or wrapped, and nobody listens to its calls."""
-    return type(layer) is nn.Conv2d and not layer._forward_hooks and not layer._forward_pre_hooks
+    """Whether a layer is its weights and zeros around: not quantised or wrapped, and nobody listens to its calls."""
+    listeners = (
+        layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks
+    )  # fmt: skip
+    return type(layer) is nn.Conv2d and layer.padding_mode == "zeros" and not any(listeners)
 
 
 class Stage(nn.Module):

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from ldm_edu.checkpoint import read_json
 from ldm_edu.config import TrainConfig
+from ldm_edu.kinds import fits, words
 
 SHIPPED = Path(__file__).parent
-WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
 
 
 def shipped_recipes() -> list[str]:
@@ -40,8 +40,8 @@ def read_recipe(name: str | Path) -> dict:
         if key not in kinds:
             near = difflib.get_close_matches(key, kinds, 1)
             raise ValueError(f"{path}: there is no setting {key!r}" + (f"; is {near[0]} meant?" if near else ""))
-        if not _fits(value, kinds[key]):
-            raise ValueError(f"{path}: {key} must be {_words(kinds[key])}, got {value!r}")
+        if not fits(value, kinds[key]):
+            raise ValueError(f"{path}: {key} must be {words(kinds[key])}, got {value!r}")
     return settings
 
 
@@ -54,26 +54,3 @@ def _kinds(config: object, prefix: str = "") -> Iterator[tuple[str, object]]:
             yield from _kinds(value, f"{prefix}{field.name}.")
         else:
             yield f"{prefix}{field.name}", hints[field.name]
-
-
-def _fits(value: object, kind: object) -> bool:
-    """Whether a value out of JSON is of a field's type; JSON has lists where Python has tuples."""
-    of = typing.get_args(kind)
-    if typing.get_origin(kind) is typing.Literal:
-        return value in of
-    if typing.get_origin(kind) is tuple:
-        return isinstance(value, list) and all(_fits(v, of[0]) for v in value)
-    if of:
-        return any(_fits(value, k) for k in of)
-    if isinstance(value, bool):
-        return kind is bool
-    return isinstance(value, int | float if kind is float else kind)
-
-
-def _words(kind: object) -> str:
-    of = typing.get_args(kind)
-    if typing.get_origin(kind) is typing.Literal:
-        return "one of " + ", ".join(of)
-    if typing.get_origin(kind) is tuple:
-        return f"a list, each {WORDS[of[0]]}"
-    return " or ".join(WORDS[k] for k in of) if of else WORDS[kind]

@@ -1,0 +1,45 @@
+"""Whether a value out of a JSON file is of the type that a dataclass's field has."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+
+WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
+
+
+def check_kinds(of: type, values: Mapping) -> None:
+    """Raise ValueError where an entry is not of the type of the field of that name.
+
+    Args:
+        of: a dataclass.
+        values: what its fields are to hold, but for those that are dataclasses themselves.
+    """
+    hints = typing.get_type_hints(of)
+    for name, value in values.items():
+        if name in hints and not fits(value, hints[name]):
+            raise ValueError(f"{name} must be {words(hints[name])}, got {value!r}")
+
+
+def fits(value: object, kind: object) -> bool:
+    """Whether a value out of JSON is of a field's type; JSON has lists where Python has tuples."""
+    of = typing.get_args(kind)
+    if typing.get_origin(kind) is typing.Literal:
+        return value in of
+    if typing.get_origin(kind) is tuple:
+        return isinstance(value, list) and all(fits(v, of[0]) for v in value)
+    if of:
+        return any(fits(value, k) for k in of)
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, int | float if kind is float else kind)
+
+
+def words(kind: object) -> str:
+    """What a field takes, to be told."""
+    of = typing.get_args(kind)
+    if typing.get_origin(kind) is typing.Literal:
+        return "one of " + ", ".join(of)
+    if typing.get_origin(kind) is tuple:
+        return f"a list, each {WORDS[of[0]]}"
+    return " or ".join(WORDS[k] for k in of) if of else WORDS[kind]
