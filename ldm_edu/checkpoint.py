@@ -30,7 +30,7 @@ def write_atomic(path: str | Path, data: bytes) -> None:
     Raises:
         CheckpointError: the disk is full, the folder is read-only, …; what stood at `path` is untouched.
     """
-    path = Path(os.path.realpath(path))
+    asked, path = path, Path(os.path.realpath(path))
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ def write_atomic(path: str | Path, data: bytes) -> None:
             temporary.unlink()
         if isinstance(error, OSError):
             raise CheckpointError(
-                f"{path}: could not be written ({error.strerror or error}); what was there before is unchanged"
+                f"{asked}: could not be written ({error.strerror or error}); what was there before is unchanged"
             ) from None
         raise
 
