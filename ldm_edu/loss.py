@@ -68,15 +68,16 @@ def min_snr_weights(schedule: Schedule, target: Target, gamma: float = 5.0) -> T
 def elbo_weights(schedule: Schedule, target: Target) -> Tensor:
     """The bound's own weights, ½ (SNR_{t−1} − SNR_t) on the error of x̂_0, expressed for the target; (T+1,).
 
-    Entries 0 and 1 are 0: t = 1 is the reconstruction term, which is no error between two Gaussians' means.
+    Entry 0 is 0. Entry 1 is the reconstruction's: ½ SNR_1 on the error of x̂_0, with the width that `elbo` gives it.
 
     Source: Kingma et al. 2021 (arXiv 2107.00630), Eq. 13; Ho et al. 2020 (arXiv 2006.11239), Eq. 12;
-    notebook 03.
+    notebook 03, (3.11), (3.13) and (3.15).
     Raises:
         ValueError: an unknown target, or "eps" where signal[T] is 0.
     """
     snr = schedule.snr
     on_x0 = torch.zeros_like(snr)
+    on_x0[1] = snr[1] / 2
     on_x0[2:] = (snr[1:-1] - snr[2:]) / 2
     return _from_x0_weights(on_x0, schedule, target)
 

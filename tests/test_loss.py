@@ -11,7 +11,7 @@ from ldm_edu.denoiser import mixture_denoiser
 from ldm_edu.forward import q_posterior, q_sample
 from ldm_edu.loss import diffusion_loss, elbo, elbo_weights, kl_gaussian, min_snr_weights
 from ldm_edu.schedule import cosine, linear, scaled_linear, straight, variance_exploding
-from ldm_edu.target import training_target
+from ldm_edu.target import Prediction, training_target
 
 f64 = torch.float64
 PRESERVING = {"linear": linear(), "scaled_linear": scaled_linear(), "cosine": cosine()}
@@ -57,7 +57,16 @@ def test_elbo_weights_are_eq_12(schedule):
     variance = (1 - schedule.alpha_bar[1:-1]) / (1 - bar) * beta
     expected = beta**2 / (2 * variance * alpha * (1 - bar))
     torch.testing.assert_close(elbo_weights(schedule, "eps")[2:], expected, rtol=1e-8, atol=0)
-    assert elbo_weights(schedule, "eps")[:2].tolist() == [0, 0]
+    assert elbo_weights(schedule, "eps")[:2].tolist() == pytest.approx([0, 0.5], rel=1e-12)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES.keys())
+def test_elbo_weights_at_1_are_the_reconstructions(schedule):
+    """What a wrong x̂_0 adds to `elbo`'s reconstruction is its squared error, weighted."""
+    x_0 = torch.tensor([[0.3]], dtype=f64)
+    right, wrong = (elbo(lambda x, t, g=guess: Prediction(g, 0 * x), x_0, schedule) for guess in (x_0, x_0 - 0.8))
+    added = wrong.reconstruction - right.reconstruction
+    torch.testing.assert_close(added, elbo_weights(schedule, "x0")[1:2] * 0.8**2, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES.keys())
