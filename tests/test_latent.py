@@ -148,7 +148,6 @@ def test_after_step_sees_every_step_and_may_change_it(model):
         ({"labels": torch.tensor([0, 3])}, "labels must be int64 in"),
         ({"labels": torch.tensor([0.0, 1.0])}, "int64"),
         ({"labels": [0]}, r"labels must have shape \(2,\)"),
-        ({"negative": "a dog"}, "counts only with guidance"),
     ],
 )
 def test_what_does_not_fit_is_refused(model, options, message):
