@@ -166,8 +166,6 @@ class LatentDiffusion(nn.Module):
             raise ValueError(f"count and batch must be 1 or more, got {count} and {batch}")
         if eta != 0 and sampler != "ddim":
             raise ValueError(f'eta is an option of "ddim"; "{sampler}" has none')
-        if negative and guidance == 1 and self.text is not None:
-            raise ValueError("a negative prompt counts only with guidance; set guidance above 1, or leave it out")
         if guidance != 1 and labels is None and prompts is None:
             raise ValueError(f"guidance = {guidance} needs labels or prompts; leave it at 1 without them")
         walk = {"ddim": ddim, "ddpm": ddim, "heun": heun, "dpmpp_2m": dpmpp_2m}.get(sampler)
@@ -179,6 +177,8 @@ class LatentDiffusion(nn.Module):
             [None] * -(-count // batch) if c is None else c.split(batch)
             for c in self.conditions(count, labels, prompts, negative)
         )
+        if negative and guidance == 1:
+            raise ValueError("a negative prompt counts only with guidance; set guidance above 1, or leave it out")
         ts = timesteps(self.schedule, steps)
         start = prior_sample(
             (count, *self.config.latent_shape),

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ldm_edu.adversary import Adversary
 from ldm_edu.checkpoint import CheckpointError, read_about
 from ldm_edu.config import TrainConfig
-from ldm_edu.data.pictures import Pictures, to_float
+from ldm_edu.data.pictures import Pictures, mirrored, to_float
 from ldm_edu.fit import Batch, FitConfig, Progress, fit
 from ldm_edu.latent import LatentDiffusion
 from ldm_edu.model_config import read_config
@@ -89,9 +89,7 @@ def train(
         torch.default_generator.manual_seed(config.seed)
         model = (initial or LatentDiffusion(model_config, config.make_schedule())).to(device)
         adversary = make_adversary(config, pictures.channels) if config.adversarial else None
-    pixels = pictures.pixels.to(device)
-    if config.flip:
-        pixels = torch.cat([pixels, pixels.flip(-1)])
+    pixels = (mirrored(pictures) if config.flip else pictures).pixels.to(device)
 
     def run_stage(name: str, objective: nn.Module, make_batch, fit_config: FitConfig, after_save=None) -> nn.Module:
         if config.compile:
