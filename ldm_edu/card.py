@@ -117,6 +117,11 @@ def overview(
         unseen: what it drew for the held-out captions, as `draw_samples` does; None without captions.
     """
     device = model.latent_mean.device
+    trained_on = to_float(training.pixels).to(device)
+
+    def nearest_to(pictures: Tensor) -> Tensor:
+        return trained_on[nearest_distance(pictures, trained_on)[1]]
+
     number = len(held_out) if unseen is None else len(unseen)
     some = torch.tensor(spread(min(2 * columns, number), number))
     real = to_float(held_out.pixels[torch.tensor(spread(number, len(held_out)))[some]]).to(device)
@@ -127,8 +132,10 @@ def overview(
             rows[f"Their reconstructions from {f}× smaller latents"] = model.decode(model.encode(real))
     if unseen is not None:
         rows["Drawn for the captions of these held-out pictures"] = unseen[some]
+        rows["In the training set nearest to the first row drawn for held-out captions"] = nearest_to(
+            unseen[some[:columns]]
+        )
         samples = samples[spread(min(4 * columns, len(samples)), len(samples))]
     rows["Drawn by the model" if unseen is None else "Drawn for captions of training"] = samples[: 4 * columns]
-    _, nearest = nearest_distance(samples[:columns], to_float(training.pixels).to(device))
-    rows["In the training set nearest to the first row of these"] = to_float(training.pixels[nearest.cpu()])
+    rows["In the training set nearest to the first row of these"] = nearest_to(samples[:columns])
     save_rows(rows, path, columns)

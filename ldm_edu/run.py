@@ -108,8 +108,8 @@ def write_scores(
     sampling = Sampling(steps=fitting_steps(50, model), guidance=guidance, seed=config.seed)
     samples, labels = draw_samples(model, sampling, pictures.captions)
     seen = mirrored(pictures) if config.flip else pictures  # a mirror image that was trained on can be copied too
-    scores = score(model, samples, labels, seen, held_out)
     unseen = draw_samples(model, sampling, held_out.captions)[0] if model.text is not None else None
+    scores = score(model, samples, labels, seen, held_out, unseen)
     if config.data == "scenes" and unseen is not None:
         scores |= caption_scores(model, samples, unseen, pictures, held_out)
     card = {

@@ -24,8 +24,10 @@ SCORES = {
     "held_out_captions_obeyed": "the same of captions with combinations never seen in training",
     "reconstructions_obey": "the same of reconstructed held-out pictures: what the autoencoder allows",
     "samples_frechet": "Fréchet distance of samples to held-out pictures, in the classifier's features",
+    "unseen_frechet": "the same of samples for held-out captions",
     "train_frechet": "the same of as many training pictures: what a perfect model reaches",
     "samples_nearest_median": "distance of a sample to its nearest training picture (RMSE of pixels, median)",
+    "unseen_nearest_median": "the same of samples for held-out captions",
     "held_out_nearest_median": "the same of real held-out pictures",
     "samples_copies": "samples nearer to a training picture than half of what 95% of held-out pictures keep",
 }
@@ -68,10 +70,18 @@ def draw_samples(
 
 @torch.no_grad()
 def score(
-    model: LatentDiffusion, samples: Tensor, labels: Tensor | None, train: Pictures, held_out: Pictures
+    model: LatentDiffusion,
+    samples: Tensor,
+    labels: Tensor | None,
+    train: Pictures,
+    held_out: Pictures,
+    unseen: Tensor | None = None,
 ) -> dict[str, float | int]:
     """Score samples and reconstructions; every figure stands beside the one that real held-out pictures get.
 
+    Args:
+        samples, labels: as `draw_samples` gives them.
+        unseen: what the model drew for the held-out captions, where there are captions.
     Returns:
         name -> number; what each is, SCORES says.
     """
@@ -92,11 +102,15 @@ def score(
             scores["samples_classes"] = seen.classes
     if classifier is not None and min(len(real), len(training)) > 1:  # a covariance needs two
         scores["samples_frechet"] = frechet_distance(samples, real, classifier)
+        if unseen is not None:
+            scores["unseen_frechet"] = frechet_distance(unseen, real, classifier)
         part = torch.randperm(len(training), generator=torch.Generator().manual_seed(0))[: len(samples)]
         scores["train_frechet"] = frechet_distance(training[part], real, classifier)
     near, _ = nearest_distance(samples, training)
     near_real, _ = nearest_distance(real, training)
     scores["samples_nearest_median"] = near.median().item()
+    if unseen is not None:
+        scores["unseen_nearest_median"] = nearest_distance(unseen, training)[0].median().item()
     scores["held_out_nearest_median"] = near_real.median().item()
     scores["samples_copies"] = (near < near_real.quantile(0.05) / 2).sum().item()
     return {k: round(v, 4) if isinstance(v, float) else v for k, v in scores.items()}

@@ -49,7 +49,7 @@ def test_real_pictures_score_as_real_and_noise_does_not(model):
     every = blobs(120)
     train, held_out, more = part(every, 0, 60), part(every, 60, 90), part(every, 90, 120)
     good = score(model, to_float(more.pixels), more.labels, train, held_out)
-    assert good.keys() == {k for k in SCORES if "obey" not in k}
+    assert good.keys() == {k for k in SCORES if "obey" not in k and "unseen" not in k}
     assert good["held_out_accuracy"] > 0.95
     assert good["samples_accuracy"] > 0.95
     assert good["samples_classes"] == 2
@@ -62,14 +62,23 @@ def test_real_pictures_score_as_real_and_noise_does_not(model):
     assert score(model, to_float(train.pixels), train.labels, train, held_out)["samples_copies"] == 60
 
 
+def test_samples_for_held_out_captions_are_scored_beside_the_others(model):
+    every = blobs(90)
+    train, held_out = part(every, 0, 60), part(every, 60, 90)
+    noise = torch.rand(30, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    found = score(model, noise, None, train, held_out, to_float(train.pixels[:30]))
+    assert found["unseen_nearest_median"] < 1e-3 < found["samples_nearest_median"]
+    assert 3 * found["unseen_frechet"] < found["samples_frechet"]
+
+
 def test_without_labels_and_with_one_held_out_picture_there_are_fewer_scores(model):
     every = blobs(30)
     bare = Pictures(every.pixels)
     samples = to_float(bare.pixels[:5])
     names = score(model, samples, None, bare, bare).keys()
-    assert names == {k for k in SCORES if "nearest" in k or "copies" in k or "psnr" in k}
+    assert names == {k for k in SCORES if "nearest" in k or "copies" in k or "psnr" in k} - {"unseen_nearest_median"}
     names = score(model, samples, every.labels[:5], every, part(every, 0, 1)).keys()
-    assert names == {k for k in SCORES if "frechet" not in k and "obey" not in k}
+    assert names == {k for k in SCORES if "frechet" not in k and "obey" not in k and "unseen" not in k}
 
 
 def test_a_card_is_written_for_people_and_programs(tmp_path):
@@ -113,7 +122,7 @@ def test_the_picture_of_a_run_has_a_row_for_each_question(model, tmp_path, monke
     samples = to_float(training.pixels)[[4, 2, 7]]
     held_out = blobs(3)
     overview(model, samples, unseen, training, held_out, tmp_path / "samples.png", columns=2)
-    assert [len(v) for v in shown.values()] == ([3, 3, 3, 2] if unseen is None else [4, 4, 4, 3, 2])
+    assert [len(v) for v in shown.values()] == ([3, 3, 3, 2] if unseen is None else [4, 4, 4, 2, 3, 2])
     torch.testing.assert_close(shown["In the training set nearest to the first row of these"], samples[:2])
     with Image.open(tmp_path / "samples.png") as image:
         image.load()
