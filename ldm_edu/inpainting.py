@@ -21,8 +21,8 @@ from ldm_edu.schedule import Schedule
 def hold_known(x_0: Tensor, free: Tensor, schedule: Schedule, generator: torch.Generator | None = None) -> AfterStep:
     """Replacement:  x_s ← x_s where free,  signal_s x_0 + noise_s z elsewhere, with fresh z at each step.
 
-    Source: Lugmayr et al. 2022 (arXiv 2201.09865), Eq. 8; Song et al. 2021 (arXiv 2011.13456), Appendix I.2;
-    notebook 09.
+    Source: Song et al. 2021 (arXiv 2011.13456), Appendix I.2; Lugmayr et al. 2022 (arXiv 2201.09865), Eq. 8, which as
+    printed noises to t instead of s; notebook 09, (9.5).
 
     Args:
         x_0: (B, *D) clean data; what it holds at free places is never used.

@@ -81,16 +81,16 @@ def with_measurement(
 ) -> Denoise:
     """Move a denoiser's answer towards what was measured, y = A(x_0) + noise_level · n.
 
-    With e = y − A(x̂_0), J the Jacobian of A at x̂_0 and p = Jᵀe:
+    With e = y − A(x̂_0), J the Jacobian of A at x̂_0 and b = Jᵀe:
 
-        x̂_0 + (noise²/signal) g,   ε̂ − noise g,   g = (∂x̂_0/∂x_t)ᵀ p / γ²,
-        γ² = noise_level² + pᵀ C p / eᵀe,   C p = (noise²/signal) (∂x̂_0/∂x_t)ᵀ p.
+        x̂_0 + (noise²/signal) g,   ε̂ − noise g,   g = (∂x̂_0/∂x_t)ᵀ b / γ²,
+        γ² = noise_level² + bᵀ C b / eᵀe,   C b = (noise²/signal) (∂x̂_0/∂x_t)ᵀ b.
 
     g is the gradient of −‖y − A(x̂_0(x_t))‖² / (2 γ²) with respect to x_t. C is the covariance of x_0 given x_t, and γ²
     the variance of y given x_t along e. So the step is the exact posterior's where A is linear, the data are Gaussian
     and e is an eigenvector of J C Jᵀ (data of one variance, and a mask or a downsampling); elsewhere an approximation.
     It divides by the signal at t, so a walk must start where there is some, as `timesteps` does.
-    Leaving p's term out of γ², and scaling by a constant found by trial, is diffusion posterior sampling.
+    Leaving C's term out of γ², and scaling by a constant found by trial, is diffusion posterior sampling.
 
     Source: Chung et al. 2023 (arXiv 2209.14687), Algorithm 1, for the gradient; Boys et al. 2023 (arXiv 2310.06721)
     for a covariance by Tweedie's formula; notebook 10.
@@ -125,10 +125,10 @@ def with_measurement(
             seen = measure(guess)
             check_same_shape("the measurement of x̂_0", seen, "y", y)
             e = (y - seen).detach()
-            (p,) = torch.autograd.grad(seen, guess, e)
-            (pulled,) = torch.autograd.grad(x0_hat, x, p.to(x0_hat))
-        covariance = noise**2 / signal * pulled  # C p
-        spread = _inner(p, covariance).clamp(min=0) / _inner(e, e).clamp(min=1e-20)  # a network's C may dip below 0
+            (b,) = torch.autograd.grad(seen, guess, e)
+            (pulled,) = torch.autograd.grad(x0_hat, x, b.to(x0_hat))
+        covariance = noise**2 / signal * pulled  # C b
+        spread = _inner(b, covariance).clamp(min=0) / _inner(e, e).clamp(min=1e-20)  # a network's C may dip below 0
         share = (1 / (noise_level**2 + spread)).view(-1, *[1] * (x_t.ndim - 1))
         moved_x0 = x0_hat.detach() + share * covariance
         if clip is not None:
