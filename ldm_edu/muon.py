@@ -51,29 +51,35 @@ class Muon(torch.optim.AdamW):
         if closure is not None:
             raise ValueError("Muon takes no closure; compute the gradients before the step")
         for group in self.param_groups:
-            if not group["muon"]:
+            params = [p for p in group["params"] if p.grad is not None]
+            if not group["muon"] or not params:
                 continue
             same = defaultdict(list)  # one batch of matrices a shape: a GPU then has few calls to start
-            for p in group["params"]:
-                if p.grad is not None:
-                    same[p.shape].append(p)
-            for shape, params in same.items():
-                updates = torch.stack([self._averaged(p) for p in params]).flatten(2)
-                size = 0.2 * max(updates.shape[1:]) ** 0.5  # AdamW's usual root mean square
-                for p, update in zip(params, orthogonalise(updates), strict=True):
-                    p.mul_(1 - group["lr"] * group["weight_decay"])
-                    p.add_(update.view(shape), alpha=-group["lr"] * size)
-                    p.grad = None  # AdamW passes over what has none
+            for p, averaged in zip(params, self._averaged(params), strict=True):
+                same[p.shape].append((p, averaged))
+            torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
+            for shape, pairs in same.items():
+                alike, averages = zip(*pairs, strict=True)
+                # Not stack, which forgets the memory format, and copies one by one where it makes five dimensions.
+                updates = torch.cat(averages).view(-1, *shape)
+                matrices = updates.flatten(2)
+                size = 0.2 * max(matrices.shape[1:]) ** 0.5  # AdamW's usual root mean square
+                updates.copy_(orthogonalise(matrices).view(updates.shape))
+                torch._foreach_add_(alike, updates.unbind(), alpha=-group["lr"] * size)
+            for p in params:
+                p.grad = None  # AdamW passes over what has none
         super().step()
 
-    def _averaged(self, p: Tensor) -> Tensor:
-        """The gradient with Nesterov's momentum, in p's shape."""
-        state = self.state[p]
-        if not state:
-            state["step"], state["momentum"] = torch.zeros(()), torch.zeros_like(p)  # AdamW counts steps, so we do
-        state["step"] += 1
-        state["momentum"].lerp_(p.grad, 1 - MOMENTUM)
-        return p.grad.lerp(state["momentum"], MOMENTUM)
+    def _averaged(self, params: list[Tensor]) -> tuple[Tensor, ...]:
+        """The gradients with Nesterov's momentum."""
+        for p in params:
+            state = self.state[p]
+            if not state:
+                state["step"], state["momentum"] = torch.zeros(()), torch.zeros_like(p)  # AdamW counts steps, so we do
+        grads, momenta = [p.grad for p in params], [self.state[p]["momentum"] for p in params]
+        torch._foreach_add_([self.state[p]["step"] for p in params], 1)
+        torch._foreach_lerp_(momenta, grads, 1 - MOMENTUM)
+        return torch._foreach_lerp(grads, momenta, MOMENTUM)
 
 
 def orthogonalise(matrices: Tensor, rounds: int = 5) -> Tensor:

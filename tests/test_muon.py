@@ -115,6 +115,30 @@ def test_channels_last_and_batches_of_one_shape_change_nothing():
     torch.testing.assert_close(orthogonalise(stacked), alone, rtol=0.02, atol=0.02)
 
 
+def test_each_matrix_takes_its_own_step_at_its_groups_rate():
+    """Against one matrix at a time, written out; layers of one shape are stepped together."""
+    torch.manual_seed(0)
+    net = nn.Sequential(*[nn.Conv2d(6, 6, 3, bias=False) for _ in range(4)]).to(memory_format=torch.channels_last)
+    optimizer = Muon(net, 1e-2, (0.9, 0.99), 0.1)
+    other = optimizer.param_groups[0]["params"].pop(1)
+    optimizer.add_param_group({"params": [other], "muon": True, "lr": 3e-2, "weight_decay": 0.5})
+    wanted = [p.detach().clone() for p in net.parameters()]
+    momenta = [torch.zeros_like(p) for p in wanted]
+    for step in range(3):
+        for i, p in enumerate(net.parameters()):
+            if (i, step) == (3, 1):
+                continue  # no gradient this time
+            p.grad = torch.randn(p.shape)  # contiguous, as the weight is not
+            rate, decay = (3e-2, 0.5) if i == 1 else (1e-2, 0.1)
+            momenta[i] = 0.95 * momenta[i] + 0.05 * p.grad
+            update = orthogonalise((0.05 * p.grad + 0.95 * momenta[i]).reshape(1, 6, 54)).view(p.shape)
+            wanted[i] = (1 - rate * decay) * wanted[i] - rate * 0.2 * 54**0.5 * update
+        optimizer.step()
+    for p, w in zip(net.parameters(), wanted, strict=True):
+        torch.testing.assert_close(p.detach(), w, rtol=1e-3, atol=1e-3)
+        assert p.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_parameters_without_a_gradient_stay():
     net = Net()
     before = copy.deepcopy(net.state_dict())
