@@ -169,6 +169,8 @@ def test_networks_are_compared_only_where_they_answer_alike():
             net.conv_out.bias += 0.01
         with pytest.raises(RuntimeError, match="answer differently"):
             theirs.check_equal(net, peer, side)
+    net, _ = _twins(SIZES.pixel, 8, "meta")  # where nothing can be compared: it is done on the CPU, before they move
+    assert next(net.parameters()).device.type == "meta"
 
 
 def test_the_courses_sizes_are_comparable():

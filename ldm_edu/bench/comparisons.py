@@ -137,10 +137,10 @@ def _with_and_without_stem(config: UNetConfig) -> tuple[tuple[str, UNetConfig, f
 
 def _twins(config: UNetConfig, side: int, device: str) -> tuple[UNet, nn.Module]:
     """diffusers' network and ours with its weights, seen to answer alike."""
-    peer = theirs.same_structure(config).to(device)
-    net = unet_from_diffusers(peer.state_dict(), dataclasses.replace(config, zero_init=False)).unet.to(device)
-    theirs.check_equal(net, peer, side)
-    return net, peer
+    peer = theirs.same_structure(config)
+    net = unet_from_diffusers(peer.state_dict(), dataclasses.replace(config, zero_init=False)).unet
+    theirs.check_equal(net, peer, side)  # on the CPU: a GPU's convolutions round products to ten bits (TF32)
+    return net.to(device), peer.to(device)
 
 
 def _fit(setting: Setting, net: UNet, count: int, side: int, step: Work, precision: Precision = "no") -> Ratio:
