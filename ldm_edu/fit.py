@@ -170,7 +170,9 @@ def fit(
             try:
                 loss = _backward(model, mine, pieces, accelerator)
                 break
-            except torch.OutOfMemoryError:
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
                 prepared.zero_grad()
                 for buffer, before in zip(objective.buffers(), counted, strict=True):
                     buffer.copy_(before)
@@ -178,7 +180,7 @@ def fit(
                     raise TrainingError(
                         f"out of memory at step {step + 1} with {-(-config.batch // pieces)} examples at a time; "
                         "use a smaller batch, more pieces (accumulate), a smaller model or half precision"
-                    ) from None
+                    ) from error
                 pieces = min(2 * pieces, config.batch)
             torch.cuda.empty_cache()
             if notice is not None and main:
@@ -220,6 +222,11 @@ def make_optimizer(module: nn.Module, config: FitConfig) -> torch.optim.AdamW:
         return Muon(module, rate, betas, weight_decay=decay)
     fused = all(p.device.type in ("cpu", "cuda") for p in module.parameters())
     return torch.optim.AdamW(module.parameters(), rate, betas, weight_decay=decay, fused=fused)
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether the device lacks memory; a convolution, each of whose engines wants some, may say that it finds none."""
+    return isinstance(error, torch.OutOfMemoryError) or "unable to find an engine" in str(error)
 
 
 def _backward(model: nn.Module, batch: Batch, pieces: int, accelerator: Accelerator) -> Tensor:

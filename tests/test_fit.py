@@ -104,23 +104,27 @@ def test_accumulated_gradients_are_those_of_one_batch(accelerator, pieces):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
+NO_ROOM = torch.OutOfMemoryError("no room")
+NO_ENGINE = RuntimeError("GET was unable to find an engine to execute this computation")  # of a convolution
+
+
 class Small(Line):
     """Line on a machine with memory for `room` examples."""
 
-    def __init__(self, room):
+    def __init__(self, room, error=NO_ROOM):
         super().__init__()
-        self.room, self.seen = room, []
+        self.room, self.error, self.seen = room, error, []
 
     def forward(self, x, y):
         self.seen.append(len(x))
         if len(x) > self.room:
-            raise torch.OutOfMemoryError("no room")
+            raise self.error
         return super().forward(x, y)
 
 
-@pytest.mark.parametrize(("room", "pieces"), [(3, 2), (2, 4), (1, 6)])
-def test_out_of_memory_goes_on_in_smaller_pieces(accelerator, room, pieces):
-    said, objective = [], Small(room)
+@pytest.mark.parametrize(("room", "pieces", "error"), [(3, 2, NO_ROOM), (2, 4, NO_ENGINE), (1, 6, NO_ROOM)])
+def test_out_of_memory_goes_on_in_smaller_pieces(accelerator, room, pieces, error):
+    said, objective = [], Small(room, error)
     rescued = run(accelerator, objective=objective, notice=said.append)
     asked = run(accelerator, dataclasses.replace(CONFIG, accumulate=pieces))
     for a, b in zip(rescued, asked, strict=True):
@@ -160,6 +164,13 @@ def test_a_step_done_again_counts_its_examples_once(accelerator):
 def test_one_example_too_big_is_an_error_that_says_what_to_do(accelerator):
     with pytest.raises(TrainingError, match=r"out of memory at step 1 with 1 examples at a time; use a smaller batch"):
         run(accelerator, objective=Small(0))
+
+
+def test_an_error_that_is_not_of_memory_passes_through(accelerator):
+    objective = Small(3, RuntimeError("mat1 and mat2 must have the same dtype"))
+    with pytest.raises(RuntimeError, match="same dtype"):
+        run(accelerator, objective=objective)
+    assert objective.seen == [6]
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
