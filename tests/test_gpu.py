@@ -1,14 +1,20 @@
 """What only a GPU can show. Most also run on the CPU in miniature, so that they are known to work when one is there."""
 
 import dataclasses
+import time
+from pathlib import Path
 
 import pytest
 import torch
-from tiny import TINY, blobs
+from tiny import TINY, blobs, captioned, finished, options, picture_folder, python, weights
+from torch.nn.utils import parameters_to_vector
 
+from ldm_edu.checkpoint import read_about, read_json
 from ldm_edu.config import TrainConfig
+from ldm_edu.data.pictures import Pictures
 from ldm_edu.fit import FitConfig
 from ldm_edu.latent import LatentDiffusion
+from ldm_edu.nets.text import TextConfig
 from ldm_edu.nets.unet import UNet, UNetConfig
 from ldm_edu.schedule import cosine
 from ldm_edu.start import model_config_for
@@ -88,8 +94,9 @@ def test_compiled_networks_draw_the_same_pictures(device):
     assert (draw() - plain).abs().max() < 1e-3
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_a_resumed_training_ends_near_an_unbroken_one(device, optimizer, tmp_path):
+def whole_and_cut(config: TrainConfig, pictures: Pictures, folder: Path) -> tuple[LatentDiffusion, LatentDiffusion]:
+    """The model of an unbroken run, and that of one which was cut after a save and went on."""
+
     class CutError(Exception):
         pass
 
@@ -97,13 +104,56 @@ def test_a_resumed_training_ends_near_an_unbroken_one(device, optimizer, tmp_pat
         if step == 2:
             raise CutError
 
-    config = on(device, fit=dataclasses.replace(TINY.fit, optimizer=optimizer))
-    whole, _ = train(config, blobs(), tmp_path / "whole")
+    whole, _ = train(config, pictures, folder / "whole")
     with pytest.raises(CutError):
-        train(config, blobs(), tmp_path / "cut", hooks=Hooks(samples=cut))
-    resumed, _ = train(config, blobs(), tmp_path / "cut", resume=True)
+        train(config, pictures, folder / "cut", hooks=Hooks(samples=cut))
+    resumed, _ = train(config, pictures, folder / "cut", resume=True)
+    return whole, resumed
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_resumed_training_ends_near_an_unbroken_one(device, optimizer, tmp_path):
+    config = on(device, fit=dataclasses.replace(TINY.fit, optimizer=optimizer))
+    whole, resumed = whole_and_cut(config, blobs(), tmp_path)
     for name, value in whole.state_dict().items():
         assert torch.allclose(resumed.state_dict()[name], value, rtol=1e-3, atol=1e-4), name
+
+
+@pytest.mark.slow
+def test_a_training_as_the_recipes_ask_for_goes_on_after_a_cut(device, tmp_path):
+    muon = dataclasses.replace(TINY.fit, optimizer="muon")
+    text = TextConfig(length=4, width=8, depth=1, heads=2)
+    config = on(device, text=text, autoencoder_fit=muon, fit=muon, precision="bf16", compile=device == "cuda")
+    whole, resumed = whole_and_cut(config, captioned(), tmp_path)
+    torch.manual_seed(config.seed)
+    untrained = LatentDiffusion(whole.config, cosine(50))
+    start, wanted, ended = (parameters_to_vector(m.unet.parameters()).cpu() for m in (untrained, whole, resumed))
+    # Muon makes small gradients large, and bf16's noise turns them: 0.1 of the way apart; lost weights would be 0.7.
+    assert (ended - wanted).norm() < 0.5 * (wanted - start).norm()
+    prompts = ["bright left", "right side"]
+    assert resumed.generate(2, prompts=prompts, steps=4, guidance=2.0).isfinite().all()
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+def test_a_killed_process_goes_on_from_its_last_save(tmp_path):
+    longer = dataclasses.replace(TINY.fit, steps=200, optimizer="muon")
+    words = options(on("cuda", precision="bf16", fit=longer, save_every=20))
+    out, state = tmp_path / "run", tmp_path / "run" / "diffusion.state"
+    folder = picture_folder(tmp_path / "pictures")  # without labels, since these are scored without a classifier
+    process = python("-m", "ldm_edu", "train", "--out", out, "--data", folder, *words)
+    while not state.exists() and process.poll() is None:
+        time.sleep(0.001)
+    process.kill()
+    assert finished(process)[0] != 0
+    saved = read_about(state)["step"]
+    assert 20 <= saved < 200
+    code, _, err = finished(python("-m", "ldm_edu", "train", "--out", out, "--resume"))
+    assert code == 0, err
+    assert f"diffusion: step {saved + 1} of 200," in err
+    assert read_about(state)["step"] == 200
+    assert read_json(out / "card.json")["provenance"]["device"] == torch.cuda.get_device_name()
+    assert all(value.isfinite().all() for value in weights(out).values())
 
 
 @pytest.mark.gpu

@@ -5,9 +5,8 @@ import math
 
 import pytest
 import torch
-from tiny import TINY, assert_same, blobs, weights
+from tiny import TINY, assert_same, blobs, captioned, weights
 
-from ldm_edu.data.pictures import Pictures
 from ldm_edu.latent import LatentDiffusion
 from ldm_edu.nets.text import NOTHING, TextConfig
 from ldm_edu.schedule import cosine
@@ -15,12 +14,6 @@ from ldm_edu.start import conditions_for, model_config_for
 from ldm_edu.train import Hooks, train
 
 CONFIG = dataclasses.replace(TINY, text=TextConfig(length=4, width=8, depth=1, heads=2))
-
-
-def captioned(count=24):
-    pictures = blobs(count)
-    names = ("bright left", "right side")
-    return Pictures(pictures.pixels, captions=tuple(names[k] for k in pictures.labels.tolist()))
 
 
 def make(seed=0):

@@ -51,6 +51,13 @@ def blobs(count: int = 24, size: int = 16, channels: int = 1, classes: int = 2) 
     return Pictures(pixels, labels if classes else None, tuple("ab"[:classes]))
 
 
+def captioned(count: int = 24) -> Pictures:
+    """The same with a caption each in the place of classes."""
+    pictures = blobs(count)
+    names = ("bright left", "right side")
+    return Pictures(pictures.pixels, captions=tuple(names[k] for k in pictures.labels.tolist()))
+
+
 def picture_folder(path: Path, count: int = 40) -> Path:
     """A folder of PNG files without classes."""
     for i, picture in enumerate(blobs(count, channels=3, classes=2).pixels):
