@@ -182,7 +182,8 @@ def bench(
     what: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Argument(
-            help="structure, small, sampling, latent, options, import, generate, quality; all but quality unless given"
+            help="structure, small, sampling, latent, options, import, generate, throughput, quality; all but the last "
+            "two unless given"
         ),
     ] = None,
     seconds: Annotated[float, typer.Option(help="about how long to measure each comparison")] = 10.0,

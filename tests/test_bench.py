@@ -11,10 +11,10 @@ from tiny import TINY
 
 from ldm_edu.bench import generate as prompt
 from ldm_edu.bench import ours as our_side
-from ldm_edu.bench import quality, run_bench
+from ldm_edu.bench import quality, run_bench, throughput
 from ldm_edu.bench.comparisons import COMPARISONS
 from ldm_edu.bench.pairs import clock_of, compare, ratio_of
-from ldm_edu.bench.rows import Reach, Row
+from ldm_edu.bench.rows import Gap, Reach, Row
 from ldm_edu.bench.setting import Setting, Sizes
 from ldm_edu.classifier import Classifier
 from ldm_edu.cli import main
@@ -42,6 +42,8 @@ SIZES = Sizes(
     pixel=TINY_UNET,
     peer_channels=(32, 32),
     tokens=16,
+    large=dataclasses.replace(TINY_UNET, width=16),
+    batches=(2, 4),
 )
 SETTING = Setting(seconds=0.02, sizes=SIZES)
 
@@ -160,16 +162,16 @@ def test_choices_change_the_cost_and_not_the_weights(change):
 def test_networks_are_compared_only_where_they_answer_alike():
     pytest.importorskip("diffusers")
     from ldm_edu.bench import theirs
-    from ldm_edu.bench.comparisons import _twins
+    from ldm_edu.bench.comparisons import twins
 
     for config, side in ((SIZES.latent, 4), (SIZES.pixel, 8)):
-        net, peer = _twins(config, side, "cpu")
+        net, peer = twins(config, side, "cpu")
         assert theirs.check_equal(net, peer, side) < 1e-5
         with torch.no_grad():
             net.conv_out.bias += 0.01
         with pytest.raises(RuntimeError, match="answer differently"):
             theirs.check_equal(net, peer, side)
-    net, _ = _twins(SIZES.pixel, 8, "meta")  # where nothing can be compared: it is done on the CPU, before they move
+    net, _ = twins(SIZES.pixel, 8, "meta")  # where nothing can be compared: it is done on the CPU, before they move
     assert next(net.parameters()).device.type == "meta"
 
 
@@ -214,6 +216,61 @@ def test_each_comparison_runs(name):
             assert value > 0
         assert row.ratio.low <= row.ratio.median <= row.ratio.high
         assert f"{row.ratio.median:.2f}×" in row.text()
+
+
+# --- throughput ---
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.slow])])
+def test_throughput_has_a_row_for_each_size_and_way(device):
+    pytest.importorskip("diffusers")
+    rows = list(throughput.throughput(dataclasses.replace(SETTING, device=device)))
+    assert len({row.name for row in rows}) == len(rows) == (2 if device == "cpu" else 2 * 2 * 3)
+    for row in rows:
+        assert row.group == "throughput"
+        assert row.parameters[0] == row.parameters[1]
+        assert 0 < row.ratio.low <= row.ratio.median <= row.ratio.high
+        for side in (row.a, row.b):
+            assert ("images/s" in side) == (device == "cuda")  # the CPU is shared: only ratios
+
+
+def test_what_does_not_fit_in_memory_is_a_row_and_the_rest_goes_on(monkeypatch):
+    pytest.importorskip("diffusers")
+    step = our_side.training_step
+
+    def little_memory(net, count, *args):
+        if net.config.in_channels == SIZES.latent.in_channels and count > 1:
+            raise torch.OutOfMemoryError("no room")
+        return step(net, count, *args)
+
+    monkeypatch.setattr(our_side, "training_step", little_memory)
+    gap, row = throughput.throughput(SETTING)
+    assert isinstance(gap, Gap)
+    assert "latents, batch 4, float32, ours eager: out of memory" in gap.text()
+    assert gap.markdown().endswith("| out of memory | |")
+    assert gap.values()["why"] == "out of memory"
+    assert row.ratio.median > 0
+
+
+def test_ours_is_compiled_in_the_mode_asked_for(monkeypatch):
+    asked = []
+    monkeypatch.setattr(DiffusionObjective, "compile", lambda self, **how: asked.append(how))
+    for choices in (our_side.Choices(), our_side.Choices(compile="reduce-overhead")):
+        our_side.training_step(UNet(TINY_UNET), 2, 8, "cpu", choices)()
+    assert asked == [{"mode": "reduce-overhead", "dynamic": False}]
+
+
+def test_a_batchs_seconds_say_images_a_second_and_share_of_the_peak(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA A100-SXM4-40GB")
+    said = throughput.rate(128, [0.25, 0.1, 0.05], mib=2048, flops=78_000_000_000)  # 1,280 images/s in the median
+    assert said == "; 1,280 images/s, 32% of the GPU's peak, 2,048 MiB"
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H100 PCIe")  # slower than the SXM form
+    assert throughput.rate(128, [0.1], 1, 78_000_000_000) == "; 1,280 images/s, 1 MiB"
+
+
+def test_operations_are_counted_forward_and_backward():
+    x, weight = torch.randn(5, 7, requires_grad=True), torch.randn(7, 3, requires_grad=True)
+    assert throughput.flops_of(lambda: (x @ weight).sum().backward()) == 3 * 2 * 5 * 7 * 3
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ ours.py          what is measured on our side
 theirs.py        what is measured on diffusers' side
 comparisons.py   the comparisons
 generate.py      a prompt drawn by a new process
+throughput.py    training images a second
 quality.py       CPU time to a quality
 """
 
@@ -35,7 +36,8 @@ def run_bench(
     """Measure what is asked for, and print each row as it is there, or all of them as JSON.
 
     Args:
-        what: structure, small, sampling, latent, options, import, generate, quality; all but quality where empty.
+        what: structure, small, sampling, latent, options, import, generate, throughput, quality; where empty, all but
+            the last two.
         seconds: to measure each row, at least.
         threads: CPU threads.
         device: auto, cpu or cuda.
@@ -46,9 +48,10 @@ def run_bench(
     from ldm_edu.bench.comparisons import COMPARISONS, Setting
     from ldm_edu.bench.quality import quality
     from ldm_edu.bench.theirs import need_diffusers
+    from ldm_edu.bench.throughput import throughput
     from ldm_edu.profile import pick_device
 
-    known = COMPARISONS | {"quality": quality}
+    known = COMPARISONS | {"throughput": throughput, "quality": quality}
     unknown = [name for name in what if name not in known]
     if unknown:
         raise ValueError(f"unknown comparison {', '.join(unknown)}; there are {', '.join(known)}")
@@ -68,12 +71,14 @@ def run_bench(
     if not as_json:
         print(f"{head}\n{versions}\n")
     page = [head, f"{versions}.", "", *TABLE]
-    rows, before = [], torch.get_num_threads()
+    rows, peak, before = [], 0, torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         for name in what or COMPARISONS:
             for row in known[name](Setting(seconds, where)):
                 rows.append(row)
+                if where == "cuda":
+                    peak = max(peak, torch.cuda.max_memory_allocated())  # at once: throughput resets it
                 if not as_json:
                     print(row.text(), flush=True)
                 if write is not None:
@@ -82,7 +87,7 @@ def run_bench(
     finally:
         torch.set_num_threads(before)
     if where == "cuda":
-        about["peak GPU memory in MiB"] = torch.cuda.max_memory_allocated() // 2**20
+        about["peak GPU memory in MiB"] = peak // 2**20
     if as_json:
         print(json.dumps({"about": about, "rows": [row.values() for row in rows]}, indent=2, ensure_ascii=False))
     elif where == "cuda":

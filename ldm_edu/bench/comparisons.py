@@ -28,7 +28,7 @@ def structure(setting: Setting) -> Iterator[Row]:
         for precision, words, goal in (("no", "", 1.3), ("bf16", ", ours in bfloat16", None)):
             if precision == "bf16" and not has_bfloat16(setting.device):
                 continue
-            net, peer = _twins(config, side, setting.device)
+            net, peer = twins(config, side, setting.device)
             step = theirs.training_step(peer, count, side, setting.device)
             yield Row(
                 "structure",
@@ -62,7 +62,7 @@ def sampling(setting: Setting) -> Iterator[Row]:
     """Drawing with DDIM: the same networks as in `structure` and `small`."""
     s, device = setting.sizes, setting.device
     for name, config, _, side in _both(s):
-        net, peer = _twins(config, side, device)
+        net, peer = twins(config, side, device)
         yield Row(
             "sampling",
             f"DDIM with {s.steps} steps, same network, {name}",
@@ -135,7 +135,7 @@ def _with_and_without_stem(config: UNetConfig) -> tuple[tuple[str, UNetConfig, f
     return ("without stem", config, 2.0), ("with 2×2 stem", dataclasses.replace(config, stem=2), None)
 
 
-def _twins(config: UNetConfig, side: int, device: str) -> tuple[UNet, nn.Module]:
+def twins(config: UNetConfig, side: int, device: str) -> tuple[UNet, nn.Module]:
     """diffusers' network and ours with its weights, seen to answer alike."""
     peer = theirs.same_structure(config)
     net = unet_from_diffusers(peer.state_dict(), dataclasses.replace(config, zero_init=False)).unet

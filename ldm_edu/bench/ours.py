@@ -103,12 +103,14 @@ class Choices:
         fused: one kernel for AdamW's update of a tensor; None leaves it to torch.
         foreach_ema: one call for the moving average of all tensors.
         autocast: half precision (bfloat16) in convolutions and matrix products.
+        compile: a mode of torch.compile; None leaves it.
     """
 
     channels_last: bool = True
     fused: bool | None = True
     foreach_ema: bool = True
     autocast: bool = False
+    compile: str | None = None
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,8 @@ def training(net: UNet, make_batch: MakeBatch, count: int, device: str, choices:
     net = copy.deepcopy(net)
     form = torch.channels_last if choices.channels_last else torch.contiguous_format
     objective = DiffusionObjective(net, cosine().to(device), "eps").to(device).to(memory_format=form)
+    if choices.compile:
+        objective.compile(mode=choices.compile, dynamic=False)
     parameters = list(objective.parameters())
     config = FitConfig(batch=count)
     update = optimiser_update(objective, config, choices.fused)

@@ -79,7 +79,17 @@ def clock_of(device: torch.device | str) -> Clock:
 
 
 def compare(a: Work, b: Work, *, seconds: float, clock: Clock) -> Ratio:
-    """Run A and B in turn, each first in every other pair, until `seconds` are measured; warm-up not counted."""
+    """Run A and B in turn, as `costs_in_turn` does, and summarise."""
+    costs, measured = costs_in_turn(a, b, seconds=seconds, clock=clock)
+    return ratio_of(*costs, seconds=measured)
+
+
+def costs_in_turn(a: Work, b: Work, *, seconds: float, clock: Clock) -> tuple[tuple[list[float], list[float]], float]:
+    """Run A and B in turn, each first in every other pair, until `seconds` are measured; warm-up not counted.
+
+    Returns:
+        costs of A and of B, pair by pair, and what was measured in all.
+    """
     repeats = [_repeats(work, clock) for work in (a, b)]
     costs: tuple[list[float], list[float]] = ([], [])
     while sum(map(sum, costs)) < seconds or len(costs[0]) < LEAST_PAIRS:
@@ -89,9 +99,8 @@ def compare(a: Work, b: Work, *, seconds: float, clock: Clock) -> Ratio:
             for _ in range(repeats[which]):
                 (a, b)[which]()
             costs[which].append(clock() - began)
-    return ratio_of(
-        *([cost / n for cost in of] for of, n in zip(costs, repeats, strict=True)), seconds=sum(map(sum, costs))
-    )
+    mine, others = ([cost / n for cost in of] for of, n in zip(costs, repeats, strict=True))
+    return (mine, others), sum(map(sum, costs))
 
 
 def _repeats(work: Work, clock: Clock) -> int:

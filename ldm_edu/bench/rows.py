@@ -65,6 +65,34 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Gap:
+    """A comparison that could not be measured.
+
+    Args:
+        group, name, a, b: as in Row.
+        why: what was in the way.
+    """
+
+    group: str
+    name: str
+    a: str
+    b: str
+    why: str
+
+    def text(self) -> str:
+        """The row in words."""
+        return f"      –   {self.name}: {self.why}\n          A: {self.a}\n          B: {self.b}"
+
+    def markdown(self) -> str:
+        """The row of a Markdown table."""
+        return f"| {self.name} | {self.a} | {self.b} | {self.why} | |"
+
+    def values(self) -> dict:
+        """The row as plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class Reach:
     """How long one training took to a share of right pictures.
 

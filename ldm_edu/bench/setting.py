@@ -25,6 +25,8 @@ class Sizes:
         pixel: the lean network in pixels: one block a level down, two up, attention only in the middle.
         peer_channels: of diffusers' usual network that has as many parameters as `pixel`, within 2%.
         tokens: length of the attention that is measured alone.
+        large: a network of 24 million parameters, whose throughput is measured on a GPU.
+        batches: examples a step, for that.
     """
 
     latent_side: int = 8
@@ -37,6 +39,8 @@ class Sizes:
     pixel: UNetConfig = UNetConfig(in_channels=3, out_channels=3, width=32, multipliers=(1, 2, 3, 3))
     peer_channels: tuple[int, ...] = (32, 64, 96)
     tokens: int = 256
+    large: UNetConfig = UNetConfig(in_channels=3, out_channels=3, width=128, multipliers=(1, 2, 2, 2))
+    batches: tuple[int, ...] = (32, 128, 512)
 
 
 @dataclass(frozen=True)

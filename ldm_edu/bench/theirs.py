@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ldm_edu.bench.ours import accelerator_on
 from ldm_edu.bench.pairs import Work
+from ldm_edu.config import Precision
 from ldm_edu.nets.unet import UNet, UNetConfig
 
 if TYPE_CHECKING:
@@ -112,13 +113,15 @@ class Training:
     step: Work
 
 
-def training(net: nn.Module, examples: Callable[[], tuple[Tensor, Tensor | None]], device: str) -> Training:
+def training(
+    net: nn.Module, examples: Callable[[], tuple[Tensor, Tensor | None]], device: str, precision: Precision = "no"
+) -> Training:
     """Training as diffusers' examples do it; examples() gives x_0 (B, C, H, W) and labels (B,) or None."""
     from diffusers import DDPMScheduler
     from diffusers.optimization import get_scheduler
     from diffusers.training_utils import EMAModel
 
-    accelerator = accelerator_on(device)
+    accelerator = accelerator_on(device, precision)
     net.to(device).train()
     average = EMAModel(net.parameters(), decay=0.9999, use_ema_warmup=True, inv_gamma=1.0, power=0.75)
     average.to(device)
@@ -144,12 +147,12 @@ def training(net: nn.Module, examples: Callable[[], tuple[Tensor, Tensor | None]
     return Training(net, average, step)
 
 
-def training_step(net: nn.Module, count: int, side: int, device: str) -> Work:
+def training_step(net: nn.Module, count: int, side: int, device: str, precision: Precision = "no") -> Work:
     """One training step on fixed data."""
     x_0 = torch.randn(count, net.config.in_channels, side, side, device=device)
     classes = net.config.num_class_embeds
     labels = None if classes is None else torch.arange(count, device=device) % classes
-    return training(net, lambda: (x_0, labels), device).step
+    return training(net, lambda: (x_0, labels), device, precision).step
 
 
 def drawing(net: nn.Module, count: int, side: int, steps: int, device: str) -> Work:
