@@ -283,3 +283,27 @@ def test_statistics_are_those_of_the_style():
         for c in range(4):
             expected = y[n, c].std() * (x[n, c] - x[n, c].mean()) / x[n, c].std() + y[n, c].mean()
             torch.testing.assert_close(got[n, c], expected)
+
+
+@every_schedule
+@pytest.mark.equation("9.15")
+def test_the_least_error_of_the_noise_is_at_the_nearest_mean(schedule):
+    """In the mean over ε the classes' errors differ by (noise signal / k)² ‖x_0 − m_s‖², so the nearest mean wins."""
+    v, means, x_0 = 0.3, (-1.0, 0.2, 1.5), torch.linspace(-2, 2, 41, dtype=f64)[:, None]
+    x_0 = x_0[[abs(x.item() + 0.4) > 1e-6 and abs(x.item() - 0.85) > 1e-6 for x in x_0]]  # not half way between two
+    eps = randn(2000, 1)
+    eps = torch.cat([eps, -eps]) / eps.square().mean().sqrt()  # mean 0 and mean square 1, exactly
+    for t in (50, 300, 600):
+        signal, noise = schedule.signal[t].item(), schedule.noise[t].item()
+        k = signal**2 * v + noise**2
+        errors = []
+        for m in means:
+            x_t = q_sample(x_0.repeat_interleave(len(eps), 0), t, eps.repeat(len(x_0), 1), schedule)
+            told = gaussian(m, v, schedule)(x_t, t).eps
+            error = (told - eps.repeat(len(x_0), 1)).square().view(len(x_0), -1).mean(1)
+            torch.testing.assert_close(
+                error, (signal**2 * v / k) ** 2 + (noise * signal / k) ** 2 * (x_0[:, 0] - m).square()
+            )
+            errors.append(error)
+        nearest = (x_0 - torch.tensor(means, dtype=f64)).abs().argmin(1)
+        assert torch.equal(torch.stack(errors).argmin(0), nearest)
