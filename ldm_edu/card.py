@@ -17,8 +17,10 @@ from ldm_edu.plot import save_rows
 from ldm_edu.scores import SCORES
 
 
-def provenance(command: str, seconds: dict[str, float], device: torch.device, processes: int = 1) -> dict:
-    """Where a checkpoint comes from: command, code, machine, time."""
+def provenance(
+    command: str, seconds: dict[str, float], device: torch.device, processes: int = 1, precision: str = "no"
+) -> dict:
+    """Where a checkpoint comes from: command, code, machine, time; precision as Accelerate names it."""
     from ldm_edu import __version__
 
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, threads: {torch.get_num_threads()}"
@@ -26,7 +28,9 @@ def provenance(command: str, seconds: dict[str, float], device: torch.device, pr
         "command": command,
         "version": __version__,
         "commit": _commit(),
-        "device": name if processes == 1 else f"{name}, processes: {processes}",
+        "device": name
+        + (f", processes: {processes}" if processes > 1 else "")
+        + (f", mixed precision: {precision}" if precision != "no" else ""),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "seconds": {k: round(v, 1) for k, v in seconds.items()},

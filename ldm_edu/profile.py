@@ -35,3 +35,19 @@ def pick_device(name: str) -> str:
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda was asked for, but no CUDA GPU is there; use --device auto or cpu")
     return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def pick_precision(name: str, device: str) -> Literal["no", "fp16", "bf16"]:
+    """The precision of products and convolutions that a name stands for on a device, cpu or cuda."""
+    if name == "fp16" and device == "cpu":
+        raise ValueError("--precision fp16 needs a GPU; on a CPU use auto, bf16 or no")
+    if name == "auto":
+        return "bf16" if has_bfloat16(device) else "no"
+    return name
+
+
+def has_bfloat16(device: str) -> bool:
+    """Whether bfloat16 is fast there, not only possible."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported()  # mkldnn's own answer counts processors that only imitate it

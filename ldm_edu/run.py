@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -26,6 +27,9 @@ from ldm_edu.run_folder import check_folder, read_settings, replace_flat, run_st
 from ldm_edu.scores import Sampling, caption_scores, draw_samples, score
 from ldm_edu.start import follow, origin_of
 from ldm_edu.train import Hooks, make_accelerator, train
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 def run_training(given: dict, out: Path, *, resume: bool) -> None:
@@ -57,7 +61,7 @@ def run_training(given: dict, out: Path, *, resume: bool) -> None:
         return
     if not finished(out):
         progress.note("Scoring …")
-        finish(model, config, out, pictures, held_out, seconds, accelerator.num_processes)
+        finish(model, config, out, pictures, held_out, seconds, accelerator)
     print(card_text(read_json(out / "card.json")))
     print(f"The checkpoint, its card and its pictures are in {out}; look at {out / 'samples.png'}")
     print(f"Draw with it: ldm-edu generate --model {out}")
@@ -86,11 +90,12 @@ def finish(
     pictures: Pictures,
     held_out: Pictures,
     seconds: dict[str, float],
-    processes: int = 1,
+    accelerator: Accelerator,
 ) -> None:
     """Score a trained model; write its picture and, last, its card."""
     command = shlex.join(["ldm-edu", "train", "--out", str(out), *typed_options(config, TrainConfig())])
-    origin = provenance(command, seconds, model.latent_mean.device, processes)
+    a = accelerator
+    origin = provenance(command, seconds, a.device, a.num_processes, a.mixed_precision)
     if config.start_from:
         origin["start"] = origin_of(config.start_from)
     write_scores(model, config, out, pictures, held_out, origin)

@@ -25,7 +25,7 @@ from ldm_edu.model_config import read_config
 from ldm_edu.nets.discriminator import PatchDiscriminator
 from ldm_edu.objectives import AutoencoderObjective, DiffusionObjective
 from ldm_edu.perceptual import lpips
-from ldm_edu.profile import pick_device
+from ldm_edu.profile import pick_device, pick_precision
 from ldm_edu.run_folder import check_folder, claim
 from ldm_edu.start import conditions_for, model_config_for, starting_model
 
@@ -214,7 +214,8 @@ def encode_all(
 
 def make_accelerator(config: TrainConfig, out: Path) -> Accelerator:
     """Accelerate's view of the machine: device, processes, precision, trackers."""
-    cpu = pick_device(config.device) == "cpu"
+    device = pick_device(config.device)
+    cpu, precision = device == "cpu", pick_precision(config.precision, device)
     if config.tensorboard:
         try:
             import tensorboard  # noqa: F401
@@ -223,15 +224,13 @@ def make_accelerator(config: TrainConfig, out: Path) -> Accelerator:
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
-    if config.precision == "fp16" and cpu:
-        raise ValueError("--precision fp16 needs a GPU; on a CPU use bf16 or no")
     if AcceleratorState._shared_state:  # Accelerate keeps the first training's precision and device for the process
         earlier = AcceleratorState()
-        if earlier.mixed_precision != config.precision or (earlier.device.type == "cpu") != cpu:
+        if earlier.mixed_precision != precision or (earlier.device.type == "cpu") != cpu:
             AcceleratorState._reset_state(reset_partial_state=not earlier.use_distributed)
     return Accelerator(
         cpu=cpu,
-        mixed_precision=config.precision,
+        mixed_precision=precision,
         log_with="tensorboard" if config.tensorboard else None,
         project_dir=out if config.tensorboard else None,
     )

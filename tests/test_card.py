@@ -129,10 +129,13 @@ def test_the_picture_of_a_run_has_a_row_for_each_question(model, tmp_path, monke
         assert image.format == "PNG"
 
 
-def test_a_card_names_the_processes_where_there_were_several():
-    one, two = (provenance("x", {}, torch.device("cpu"), n)["device"] for n in (1, 2))
+def test_a_card_names_the_processes_where_there_were_several_and_the_precision_where_it_was_not_full():
+    one, two, half = (
+        provenance("x", {}, torch.device("cpu"), *how)["device"] for how in ((1, "no"), (2, "no"), (2, "bf16"))
+    )
     assert "processes" not in one
     assert two == f"{one}, processes: 2"
+    assert half == f"{two}, mixed precision: bf16"
 
 
 @pytest.mark.slow

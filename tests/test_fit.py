@@ -173,8 +173,17 @@ def test_an_error_that_is_not_of_memory_passes_through(accelerator):
     assert objective.seen == [6]
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_a_run_cut_anywhere_ends_in_the_same_bits(accelerator, tmp_path, optimizer):
+@pytest.fixture
+def accelerator_in(request):
+    """An accelerator in another precision, of which Accelerate keeps one a process."""
+    AcceleratorState._reset_state()
+    yield lambda precision: Accelerator(cpu=True, mixed_precision=precision)
+    AcceleratorState._reset_state()
+
+
+@pytest.mark.parametrize(("optimizer", "precision"), [("adamw", "no"), ("muon", "no"), ("adamw", "bf16")])
+def test_a_run_cut_anywhere_ends_in_the_same_bits(accelerator_in, tmp_path, optimizer, precision):
+    accelerator = accelerator_in(precision)
     config = dataclasses.replace(CONFIG, optimizer=optimizer)
     unbroken = run(accelerator, config)
     for cut in (1, 2, 7, CONFIG.steps):
@@ -300,14 +309,10 @@ def test_the_global_random_numbers_are_left_alone(accelerator):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_bf16_on_the_cpu_learns():
-    AcceleratorState._reset_state()  # Accelerate keeps one precision a process
+def test_bf16_on_the_cpu_learns(accelerator_in):
     reports = []
-    try:
-        config = dataclasses.replace(CONFIG, steps=100, learning_rate=0.2, clip=10.0)
-        run(Accelerator(cpu=True, mixed_precision="bf16"), config, report=reports.append)
-    finally:
-        AcceleratorState._reset_state()
+    config = dataclasses.replace(CONFIG, steps=100, learning_rate=0.2, clip=10.0)
+    run(accelerator_in("bf16"), config, report=reports.append)
     assert reports[-1].loss < reports[0].loss / 10
 
 

@@ -9,7 +9,7 @@ import torch
 
 from ldm_edu.nets.attention import Attention, SpatialTransformer
 from ldm_edu.nets.autoencoder import Autoencoder, AutoencoderConfig, Gaussian
-from ldm_edu.nets.blocks import Downsample, ResBlock, Upsample, to_map, to_tokens
+from ldm_edu.nets.blocks import Downsample, GroupNorm, ResBlock, Upsample, to_map, to_tokens
 from ldm_edu.nets.embed import timestep_embedding
 from ldm_edu.nets.unet import UNet, UNetConfig
 
@@ -231,6 +231,24 @@ def test_unet_keeps_half_precision():
     net = build(UNet, SMALL).bfloat16()
     x, t, _ = inputs(SMALL)
     assert net(x.bfloat16(), t).dtype == torch.bfloat16
+
+
+def test_groups_are_normalised_in_float32_under_autocast():
+    norm, x = GroupNorm(2, 4), torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(0)).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        answer = norm(x)
+    assert answer.dtype == torch.float32
+    torch.testing.assert_close(answer, torch.nn.functional.group_norm(x.float(), 2))
+
+
+def test_under_autocast_the_answer_is_nearly_the_same():
+    net, (x, t, _) = build(UNet, SMALL), inputs(SMALL)
+    with torch.no_grad():
+        whole = net(x, t)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = net(x, t)
+    assert half.dtype == torch.bfloat16
+    assert 0 < (half - whole).std() < 0.02 * whole.std()  # bfloat16 keeps eight bits: 0.002 in each of ten layers
 
 
 @pytest.mark.parametrize(

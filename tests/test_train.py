@@ -263,6 +263,14 @@ def test_bf16_on_the_cpu_trains_after_full_precision_in_one_process(tmp_path, wh
     assert_same(weights(tmp_path / "full"), weights(whole))
 
 
+@pytest.mark.parametrize(("fast", "expected"), [(True, "bf16"), (False, "no")])
+def test_as_it_comes_a_training_takes_the_precision_that_is_fast(tmp_path, monkeypatch, fast, expected):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: fast)
+    config = dataclasses.replace(TINY, precision=TrainConfig().precision)
+    assert make_accelerator(config, tmp_path).mixed_precision == expected
+    assert make_accelerator(TINY, tmp_path).mixed_precision == "no"
+
+
 def test_tensorboard_files_hold_the_losses(tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -361,7 +369,7 @@ def test_settings_that_make_no_sense_are_refused(change, message):
     ("config", "message"),
     [
         (dataclasses.replace(TINY, size=32), "the pictures are 16 pixels wide, the configuration says 32"),
-        (dataclasses.replace(TINY, precision="fp16"), "fp16 needs a GPU; on a CPU use bf16 or no"),
+        (dataclasses.replace(TINY, precision="fp16"), "fp16 needs a GPU; on a CPU use auto, bf16 or no"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path, config, message):

@@ -29,6 +29,7 @@ TINY = TrainConfig(
     unet=UNetConfig(width=16, multipliers=(1,)),
     fit=FIT,
     device="cpu",
+    precision="no",
     save_every=2,
 )
 

@@ -17,10 +17,11 @@ from ldm_edu.bench.setting import Setting, describe_batch, size_of
 from ldm_edu.fit import FitConfig
 from ldm_edu.nets.blocks import Upsample
 from ldm_edu.nets.unet import UNet
+from ldm_edu.profile import has_bfloat16
 
 
 def options(setting: Setting) -> Iterator[Row]:
-    """What each choice of ours gives: A as the course has it (or, for half precision and stem, could), B without."""
+    """What each choice of ours gives: A as the course has it (or, for the stem, could), B without."""
     s, device = setting.sizes, setting.device
     net = UNet(s.pixel)
 
@@ -117,10 +118,3 @@ def _batches(setting: Setting) -> Iterator[Row]:
             f"four steps of {large // 4}",
             setting.compare(big, four_times),
         )
-
-
-def has_bfloat16(device: str) -> bool:
-    """Whether bfloat16 is fast there, not only possible."""
-    if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.ops.mkldnn._is_mkldnn_bf16_supported()

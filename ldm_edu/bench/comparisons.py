@@ -11,33 +11,38 @@ from collections.abc import Callable, Iterator
 from torch import nn
 
 from ldm_edu.bench import ours, theirs
-from ldm_edu.bench.choices import has_bfloat16, options
+from ldm_edu.bench.choices import options
 from ldm_edu.bench.generate import generate
 from ldm_edu.bench.ours import Choices
 from ldm_edu.bench.pairs import Ratio, Work, ratio_of
 from ldm_edu.bench.rows import Row
-from ldm_edu.bench.setting import Setting, Sizes, describe_batch, size_of
+from ldm_edu.bench.setting import TYPES, Setting, Sizes, describe_batch, size_of
 from ldm_edu.config import Precision
 from ldm_edu.nets.unet import UNet, UNetConfig
+from ldm_edu.profile import pick_precision
 from ldm_edu.stable_diffusion import unet_from_diffusers
 
 
 def structure(setting: Setting) -> Iterator[Row]:
-    """A training step on the same network with the same weights: only how it is computed differs."""
+    """A training step on the same network with the same weights: only how it is computed differs.
+
+    First each side as it comes: ours in `train`'s default precision, diffusers' as its example scripts run, in float32.
+    Then both in the same precision, which tells what the rest gives.
+    """
+    usual = pick_precision("auto", setting.device)
     for name, config, count, side in _both(setting.sizes):
-        for precision, words, goal in (("no", "", 1.3), ("bf16", ", ours in bfloat16", None)):
-            if precision == "bf16" and not has_bfloat16(setting.device):
-                continue
+        for mine, other in dict.fromkeys(((usual, "no"), ("no", "no"), (usual, usual))):
             net, peer = twins(config, side, setting.device)
-            step = theirs.training_step(peer, count, side, setting.device)
+            step = theirs.training_step(peer, count, side, setting.device, other)
             yield Row(
                 "structure",
-                f"training step, same network, {name}{words}",
-                f"ours, as `fit` trains, {describe_batch(config, count, side)}",
-                "diffusers' UNet2DConditionModel with the same weights, trained as its examples do",
-                _fit(setting, net, count, side, step, precision),
+                f"training step, same network, {name}, "
+                + ("each as it comes" if (mine, other) == (usual, "no") else f"both in {TYPES[mine]}"),
+                f"ours, as `fit` trains, {describe_batch(config, count, side)}, {TYPES[mine]}",
+                f"diffusers' UNet2DConditionModel with the same weights, trained as its examples do, {TYPES[other]}",
+                _fit(setting, net, count, side, step, mine),
                 (size_of(net), size_of(peer)),
-                goal,
+                1.3 if (mine, other) == (usual, "no") else None,
             )
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ldm_edu.bench import theirs
 from ldm_edu.bench.pairs import Clock
 from ldm_edu.bench.rows import Reach
+from ldm_edu.bench.setting import TYPES
 from ldm_edu.classifier import Classifier, train_classifier
 from ldm_edu.config import TrainConfig
 from ldm_edu.data.pictures import Pictures, to_float
@@ -27,6 +28,7 @@ from ldm_edu.latent import LatentDiffusion
 from ldm_edu.metrics import recognition
 from ldm_edu.nets.autoencoder import AutoencoderConfig
 from ldm_edu.nets.unet import UNetConfig
+from ldm_edu.profile import pick_precision
 from ldm_edu.train import Hooks, train
 
 if TYPE_CHECKING:
@@ -68,7 +70,8 @@ def quality(setting: Setting) -> Iterator[Reach]:
         "quality",
         "32-px shapes, ours",
         f"autoencoder {config.autoencoder_fit.steps} steps of {config.autoencoder_fit.batch}, U-Net {config.fit.steps} "
-        f"of {config.fit.batch}; {STEPS} DDIM steps, guidance {GUIDANCE:g}",
+        f"of {config.fit.batch}, in {TYPES[pick_precision(config.precision, config.device)]}; {STEPS} DDIM steps, "
+        f"guidance {GUIDANCE:g}",
         WANTED,
         tuple(curve),
         goal=f"{WANTED:.0%} in {SECONDS:g} s",
@@ -80,7 +83,7 @@ def quality(setting: Setting) -> Iterator[Reach]:
     yield Reach(
         "quality",
         f"32-px shapes, diffusers' usual recipe with up to {TIMES} times that",
-        f"UNet2DModel as it comes, channels {PEER_CHANNELS}, in pixels; ε, linear β, AdamW 1e-4, batch {PEER_BATCH}; "
+        f"UNet2DModel as it comes, channels {PEER_CHANNELS}, in pixels; ε, linear β, AdamW 1e-4, batch {PEER_BATCH}, in float32; "
         f"{STEPS} DDIM steps",
         WANTED,
         tuple(curve),

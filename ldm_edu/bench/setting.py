@@ -11,6 +11,9 @@ from ldm_edu.bench.pairs import Clock, Ratio, Work, clock_of, compare
 from ldm_edu.config import TrainConfig
 from ldm_edu.nets.unet import UNetConfig
 
+TYPES = {"no": "float32", "bf16": "bfloat16"}
+"""Precision as Accelerate names it -> type that is multiplied."""
+
 
 @dataclass(frozen=True)
 class Sizes:

@@ -18,13 +18,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ldm_edu.bench import ours, theirs
-from ldm_edu.bench.choices import has_bfloat16
 from ldm_edu.bench.comparisons import twins
 from ldm_edu.bench.ours import Choices
 from ldm_edu.bench.pairs import Work, costs_in_turn, ratio_of
 from ldm_edu.bench.rows import Gap, Row
 from ldm_edu.bench.setting import Setting, describe_batch, size_of
 from ldm_edu.fit import out_of_memory
+from ldm_edu.profile import has_bfloat16
 
 MODES = {"eager": None, "compiled": "default", "compiled, with CUDA graphs": "reduce-overhead"}
 """How ours runs -> mode of torch.compile."""

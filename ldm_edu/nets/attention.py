@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ldm_edu.nets.blocks import to_map, to_tokens, zero
+from ldm_edu.nets.blocks import GroupNorm, to_map, to_tokens, zero
 
 
 class Attention(nn.Module):
@@ -103,7 +103,7 @@ class SpatialTransformer(nn.Module):
     ):
         super().__init__()
         self.linear_proj = linear_proj
-        self.norm = nn.GroupNorm(groups, channels, eps=1e-6)
+        self.norm = GroupNorm(groups, channels, eps=1e-6)
         self.proj_in = nn.Linear(channels, channels) if linear_proj else nn.Conv2d(channels, channels, 1)
         self.blocks = nn.ModuleList(TransformerBlock(channels, heads, context_dim) for _ in range(depth))
         self.proj_out = nn.Linear(channels, channels) if linear_proj else nn.Conv2d(channels, channels, 1)
@@ -126,7 +126,7 @@ class PixelAttention(Attention):
 
     def __init__(self, channels: int, groups: int):
         super().__init__(channels, heads=1, bias=True)
-        self.group_norm = nn.GroupNorm(groups, channels, eps=1e-6)
+        self.group_norm = GroupNorm(groups, channels, eps=1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C, H, W)."""

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ldm_edu.nets.attention import PixelAttention
-from ldm_edu.nets.blocks import Downsample, ResBlock, Stage, Upsample
+from ldm_edu.nets.blocks import Downsample, GroupNorm, ResBlock, Stage, Upsample
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Encoder(nn.Module):
             )
             now = out
         self.middle = middle(now, c)
-        self.norm_out = nn.GroupNorm(c.groups, now, eps=1e-6)
+        self.norm_out = GroupNorm(c.groups, now, eps=1e-6)
         self.conv_out = nn.Conv2d(now, 2 * c.latent_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -150,7 +150,7 @@ class Decoder(nn.Module):
                 )
             )
             now = out
-        self.norm_out = nn.GroupNorm(c.groups, now, eps=1e-6)
+        self.norm_out = GroupNorm(c.groups, now, eps=1e-6)
         self.conv_out = nn.Conv2d(now, c.in_channels * c.stem**2, 3, padding=1)
 
     def forward(self, latent: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ Source: Isola et al. 2017 (arXiv 1611.07004), section 3.2.2, as Esser et al. 202
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ldm_edu.nets.blocks import GroupNorm
+
 
 class PatchDiscriminator(nn.Module):
     """Pictures to scores, high for real ones; a score looks at 26x26 pixels.
@@ -21,9 +23,9 @@ class PatchDiscriminator(nn.Module):
         super().__init__()
         self.first = nn.Conv2d(channels, width, 4, stride=2, padding=1)
         self.second = nn.Conv2d(width, 2 * width, 4, stride=2, padding=1)
-        self.norm2 = nn.GroupNorm(8, 2 * width)
+        self.norm2 = GroupNorm(8, 2 * width)
         self.third = nn.Conv2d(2 * width, 4 * width, 3, padding=1)
-        self.norm3 = nn.GroupNorm(8, 4 * width)
+        self.norm3 = GroupNorm(8, 4 * width)
         self.last = nn.Conv2d(4 * width, 1, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:

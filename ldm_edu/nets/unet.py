@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ldm_edu.nets.attention import SpatialTransformer
-from ldm_edu.nets.blocks import Downsample, ResBlock, Stage, Upsample, zero
+from ldm_edu.nets.blocks import Downsample, GroupNorm, ResBlock, Stage, Upsample, zero
 from ldm_edu.nets.embed import TimeMLP
 from ldm_edu.nets.inputs import as_context, as_labels, as_times, check_x
 
@@ -154,7 +154,7 @@ class UNet(nn.Module):
                 )
             )
             now = out
-        self.norm_out = nn.GroupNorm(c.groups, now)
+        self.norm_out = GroupNorm(c.groups, now)
         self.conv_out = nn.Conv2d(now, c.out_channels * c.stem**2, 3, padding=1)
         if c.zero_init:
             zero(self.conv_out)
