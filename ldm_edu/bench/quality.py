@@ -83,8 +83,8 @@ def quality(setting: Setting) -> Iterator[Reach]:
     yield Reach(
         "quality",
         f"32-px shapes, diffusers' usual recipe with up to {TIMES} times that",
-        f"UNet2DModel as it comes, channels {PEER_CHANNELS}, in pixels; ε, linear β, AdamW 1e-4, batch {PEER_BATCH}, in float32; "
-        f"{STEPS} DDIM steps",
+        f"UNet2DModel as it comes, channels {PEER_CHANNELS}, in pixels; ε, linear β, AdamW 1e-4, batch {PEER_BATCH}, "
+        f"in float32; {STEPS} DDIM steps",
         WANTED,
         tuple(curve),
         goal=f"still below {WANTED:.0%}, ours being there",
