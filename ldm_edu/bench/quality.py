@@ -41,9 +41,9 @@ RECIPE = TrainConfig(
     data="shapes",
     size=32,
     autoencoder=AutoencoderConfig(multipliers=(1,), stem=4, middle_attention=False),
-    autoencoder_fit=FitConfig(steps=900, batch=16, ema=0.99),
+    autoencoder_fit=FitConfig(steps=600, batch=16, ema=0.99, optimizer="muon"),
     unet=UNetConfig(multipliers=(1, 1)),
-    fit=FitConfig(steps=1000, batch=32, learning_rate=8e-3, ema=0.98),
+    fit=FitConfig(steps=700, batch=32, learning_rate=8e-3, ema=0.98, optimizer="muon"),
 )
 JUDGEMENTS = 4  # of our training, evenly over the diffusion model's steps
 PICTURES = 480  # drawn for a judgement, the classes in turn
@@ -70,7 +70,7 @@ def quality(setting: Setting) -> Iterator[Reach]:
         "quality",
         "32-px shapes, ours",
         f"autoencoder {config.autoencoder_fit.steps} steps of {config.autoencoder_fit.batch}, U-Net {config.fit.steps} "
-        f"of {config.fit.batch}, in {TYPES[pick_precision(config.precision, config.device)]}; {STEPS} DDIM steps, "
+        f"of {config.fit.batch}, both with {config.fit.optimizer.capitalize()}, in {TYPES[pick_precision(config.precision, config.device)]}; {STEPS} DDIM steps, "
         f"guidance {GUIDANCE:g}",
         WANTED,
         tuple(curve),
