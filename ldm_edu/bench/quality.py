@@ -61,6 +61,7 @@ def quality(setting: Setting) -> Iterator[Reach]:
     from ldm_edu.data.load import load_pictures
 
     config = dataclasses.replace(RECIPE, device=setting.device)
+    precision = TYPES[pick_precision(config.precision, config.device)]
     pictures = load_pictures(config.data, config.size)
     judge = train_classifier(pictures, seed=config.seed, device=setting.device)
     curve = our_curve(config, pictures, judge, setting.clock, WANTED)
@@ -70,8 +71,8 @@ def quality(setting: Setting) -> Iterator[Reach]:
         "quality",
         "32-px shapes, ours",
         f"autoencoder {config.autoencoder_fit.steps} steps of {config.autoencoder_fit.batch}, U-Net {config.fit.steps} "
-        f"of {config.fit.batch}, both with {config.fit.optimizer.capitalize()}, in {TYPES[pick_precision(config.precision, config.device)]}; {STEPS} DDIM steps, "
-        f"guidance {GUIDANCE:g}",
+        f"of {config.fit.batch}, both with {config.fit.optimizer.capitalize()}, in {precision}; "
+        f"{STEPS} DDIM steps, guidance {GUIDANCE:g}",
         WANTED,
         tuple(curve),
         goal=f"{WANTED:.0%} in {SECONDS:g} s",
