@@ -135,7 +135,7 @@ def fit(
         report, notice: called on the main process with the progress, and with a sentence about what happened.
         after_save: after_save(step, averaged) on the main process, once the state is on disk.
     Returns:
-        the module with averaged weights, in evaluation mode.
+        the module with averaged weights and its buffers as they are at the end, in evaluation mode.
     Raises:
         TrainingError: the loss or the gradient is not finite; the state on disk is from before that.
         CheckpointError: the state on disk is damaged, of another run, or cannot be written.
@@ -157,6 +157,7 @@ def fit(
     pieces = config.accumulate
 
     averaged, current = list(average.parameters()), list(objective.parameters())
+    buffers = list(zip(average.buffers(), objective.buffers(), strict=True))
     losses = torch.zeros((), device=device)
     unfit = torch.zeros((), device=device)
     since, began = start, time.perf_counter()
@@ -190,6 +191,8 @@ def fit(
         prepared.zero_grad()
         decay = min(config.ema, (1 + step) / (10 + step)) if step > 0 else 0.0  # the random start is soon forgotten
         get_ema_multi_avg_fn(decay)(averaged, current, None)
+        for kept, now in buffers:  # counts and running statistics, which no average of theirs would be
+            kept.copy_(now)
         finite = torch.isfinite(loss) & torch.isfinite(norm)
         losses += torch.where(finite, loss, 0)
         unfit += ~finite

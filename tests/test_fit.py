@@ -161,6 +161,22 @@ def test_a_step_done_again_counts_its_examples_once(accelerator):
     assert counts == [CONFIG.steps * CONFIG.batch] * 2
 
 
+def test_the_averaged_module_has_the_buffers_of_the_trained_one(accelerator):
+    class Normed(Line):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm1d(3)
+
+        def forward(self, x, y):
+            return super().forward(self.norm(x + 5), y)
+
+    averaged, last = run(accelerator, objective=Normed())
+    assert last["norm.running_mean"].min() > 2
+    for name in ("norm.running_mean", "norm.running_var", "norm.num_batches_tracked"):
+        assert torch.equal(averaged[name], last[name])
+    assert not torch.equal(averaged["norm.weight"], last["norm.weight"])
+
+
 def test_one_example_too_big_is_an_error_that_says_what_to_do(accelerator):
     with pytest.raises(TrainingError, match=r"out of memory at step 1 with 1 examples at a time; use a smaller batch"):
         run(accelerator, objective=Small(0))
