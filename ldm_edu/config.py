@@ -24,6 +24,9 @@ LEAST = {"T": 2, "save_every": 1, "least_words": 1, "limit": 0, "size": 8} | dic
     ("l1", "kl", "adversarial", "adversarial_start", "perceptual"), 0
 )
 
+SIDED = ("digits", "mnist", "scenes")
+"""Sets where a mirror image is wrong: a digit is no digit any more, and a caption names the other side."""
+
 DERIVED = frozenset(
     (
         "autoencoder.in_channels",
@@ -49,7 +52,7 @@ class TrainConfig:
         download: let torchvision download a set, or VGG's weights, that are not there.
         size: height and width of the pictures.
         limit: use only so many pictures, spread over the set; 0 is all.
-        flip: add each picture's mirror image; not for digits or text.
+        flip: add each picture's mirror image; not for digits, mnist and scenes, nor for other text or sides.
         seed: seed of everything random.
         start_from: a checkpoint folder, or the name of a shipped model, to start from: the training goes on from its
             networks, its autoencoder stays as it is, and the options of their sizes follow from it.
@@ -123,6 +126,11 @@ class TrainConfig:
                 raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
         if not 0 <= self.condition_dropout < 1:
             raise ValueError(f"condition_dropout must lie in [0, 1), got {self.condition_dropout}")
+        if self.flip and self.data in SIDED:
+            raise ValueError(
+                f"flip adds mirror images, which are wrong for {self.data}: a mirrored digit is none, and captions of "
+                "scenes name sides; leave it off"
+            )
         if (self.adversarial or self.perceptual) and not self.latent:
             raise ValueError("adversarial and perceptual are losses of the autoencoder, and --no-latent trains none")
         if (self.adversarial or self.perceptual) and self.start_from:

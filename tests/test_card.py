@@ -179,5 +179,5 @@ def test_a_copy_of_a_mirror_image_that_was_trained_on_is_a_copy(model, tmp_path,
     monkeypatch.setattr(run, "draw_samples", lambda *_: (copies, training.labels))
     model.save(tmp_path)
     origin = provenance("ldm-edu train", {}, torch.device("cpu"))
-    run.write_scores(model, dataclasses.replace(TINY, flip=flip), tmp_path, training, held_out, origin)
+    run.write_scores(model, dataclasses.replace(TINY, data="shapes", flip=flip), tmp_path, training, held_out, origin)
     assert read_json(tmp_path / "card.json")["scores"]["samples_copies"] == (40 if flip else 0)

@@ -115,3 +115,10 @@ def test_a_wrong_setting_is_said_with_the_part_it_belongs_to():
 def test_a_schedule_that_leaves_signal_is_refused():
     with pytest.raises(ValueError, match="linear with T = 100 leaves 60% of the signal at T"):
         TrainConfig(schedule="linear", T=100)
+
+
+@pytest.mark.parametrize("data", ["digits", "mnist", "scenes"])
+def test_sets_that_a_mirror_makes_wrong_are_not_mirrored(data):
+    with pytest.raises(ValueError, match=f"flip adds mirror images, which are wrong for {data}"):
+        TrainConfig(data=data, flip=True)
+    assert TrainConfig(data="cifar10", flip=True).flip

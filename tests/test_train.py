@@ -219,7 +219,7 @@ def test_a_huge_learning_rate_stops_with_a_sentence(tmp_path):
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("latent", [True, False])
 def test_pixels_or_latents_grey_or_colour_with_or_without_classes(tmp_path, channels, latent):
-    config = dataclasses.replace(TINY, latent=latent, conditional=latent, flip=True, save_every=100)
+    config = dataclasses.replace(TINY, latent=latent, conditional=latent, data="shapes", flip=True, save_every=100)
     model, seconds = train(config, blobs(channels=channels), tmp_path)
     assert model.config.channels == channels
     assert model.config.classes == (("a", "b") if latent else ())

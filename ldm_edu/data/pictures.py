@@ -67,7 +67,10 @@ def to_float(pixels: Tensor) -> Tensor:
 
 
 def mirrored(pictures: Pictures) -> Pictures:
-    """The pictures, and after them each one's mirror image, with its label or caption."""
+    """The pictures, and after them each one's mirror image, with its label or caption.
+
+    Not for digits, nor for captions that name sides, which would be wrong of the mirror image.
+    """
     return Pictures(
         torch.cat([pictures.pixels, pictures.pixels.flip(-1)]),
         None if pictures.labels is None else pictures.labels.repeat(2),
