@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import shlex
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -147,6 +148,8 @@ def stored_dtype(folder: Path) -> str:
 def export(run: Path, out: Path, *, root: str | None = None, download: bool = False) -> None:
     """Write the model of a finished run in half precision, scored anew as it is stored.
 
+    The folder is there whole or, after a failure, not at all.
+
     Args:
         root, download: where the run's data lie now, if not where they did, and whether they may be downloaded.
     Raises:
@@ -161,8 +164,17 @@ def export(run: Path, out: Path, *, root: str | None = None, download: bool = Fa
         raise CheckpointError(f"{run}/card.json: does not say where the model comes from; it is not a card of ours")
     config = dataclasses.replace(config, root=config.root if root is None else root, download=download)
     pictures, held_out = load_both(config)
-    LatentDiffusion.load(run).save(out, torch.float16)
-    write_scores(LatentDiffusion.load(out, pick_device("auto")), config, out, pictures, held_out, origin)
+    final = out.resolve()
+    final.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the place where it is to be, so that the folder is there whole or, after a failure, not at all.
+    with tempfile.TemporaryDirectory(prefix=f".{final.name}.", dir=final.parent) as temporary:
+        made = Path(temporary) / final.name
+        LatentDiffusion.load(run).save(made, torch.float16)
+        model = LatentDiffusion.load(made, pick_device("auto"))
+        write_scores(model, config, made, pictures, held_out, origin)
+        if final.exists():  # it is empty
+            final.rmdir()
+        made.rename(final)
     print(card_text(read_json(out / "card.json")))
 
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import time
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -274,7 +275,7 @@ def test_a_finished_run_needs_its_states_no_more(whole, words, tmp_path):
     assert_same(weights(out), before)
 
 
-def test_an_exported_model_is_half_as_large_and_scored_as_stored(whole, tmp_path, capsys):
+def test_an_exported_model_is_half_as_large_and_scored_as_stored(whole, tmp_path, capsys, monkeypatch):
     out = tmp_path / "small"
     assert main(["export", str(whole), str(out)]) == 0
     assert sorted(p.name for p in out.iterdir()) == [
@@ -296,6 +297,17 @@ def test_an_exported_model_is_half_as_large_and_scored_as_stored(whole, tmp_path
     assert main(["export", str(out), str(tmp_path / "again")]) == 2
     assert "holds no finished run" in capsys.readouterr().err
     run = shutil.copytree(whole, tmp_path / "run")
+    before = sorted(tmp_path.iterdir())
+    for stop in (KeyboardInterrupt, ValueError):  # in the minutes of scoring
+        with monkeypatch.context() as patched:
+            patched.setattr("ldm_edu.run.score", Mock(side_effect=stop))
+            assert main(["export", str(run), str(tmp_path / "again")]) != 0
+        assert sorted(tmp_path.iterdir()) == before
+    capsys.readouterr()
+    (tmp_path / "empty").mkdir()
+    assert main(["export", str(run), str(tmp_path / "empty")]) == 0
+    assert read_json(tmp_path / "empty" / "card.json")["name"] == "empty"
+    capsys.readouterr()
     (run / "card.json").write_text("{}")
     assert main(["export", str(run), str(tmp_path / "again")]) == 2
     assert "card.json: does not say where the model comes from" in capsys.readouterr().err
