@@ -6,13 +6,15 @@ whose distribution is known. Derived in notebooks 03, 04 and 08.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from ldm_edu.forward import check_t
 from ldm_edu.schedule import Schedule, at
-from ldm_edu.target import Prediction, Target, to_prediction
+from ldm_edu.target import Prediction, Target, check_target, to_prediction
 
 Denoise = Callable[[Tensor, int], Prediction]
 
@@ -44,8 +46,12 @@ def make_denoiser(
         interval: (low, high): w counts where low ≤ t ≤ high, and is 1 elsewhere. None: everywhere.
         clip: bound on |x̂_0| (1 for images in [-1, 1]); ε̂ is made to agree. None: no bound.
     Raises:
-        ValueError: guidance without uncond, shapes that differ, an empty interval, a bound that is not positive.
+        ValueError: an unknown target, a guidance that is no number, or is not 1 without uncond, shapes that differ, an
+            empty interval, a bound that is not positive.
     """
+    check_target(target)
+    if not math.isfinite(guidance):
+        raise ValueError(f"guidance must be a finite number, got {guidance}")
     if guidance != 1 and (cond is None or uncond is None):
         raise ValueError(f"guidance = {guidance} mixes two answers: give both cond and uncond")
     if guidance != 1 and cond.shape != uncond.shape:
@@ -84,7 +90,8 @@ def mixture_denoiser(means: Tensor, variances: Tensor, weights: Tensor, schedule
         variances: (K,) or (K, *D), not negative; 0 is a point, and then the denoiser needs t ≥ 1.
         weights: (K,), positive, any sum.
     Raises:
-        ValueError: shapes that do not fit, a negative variance, or a weight that is not positive.
+        ValueError: shapes that do not fit, a negative variance, or a weight that is not positive; of the denoiser, an
+            x_t that is not (B, *D), or a t that is not one whole number in [0, T].
     """
     K = len(means)
     if means.ndim < 2 or variances.shape not in ((K,), means.shape) or weights.shape != (K,):
@@ -99,6 +106,12 @@ def mixture_denoiser(means: Tensor, variances: Tensor, weights: Tensor, schedule
     log_weights = weights.log()
 
     def denoise(x_t: Tensor, t: int) -> Prediction:
+        if x_t.shape[1:] != means.shape[1:]:
+            expected = ", ".join(["B", *map(str, means.shape[1:])])
+            raise ValueError(f"x_t must have shape ({expected}), as the means have, got {tuple(x_t.shape)}")
+        if isinstance(t, Tensor):
+            raise ValueError(f"t must be one int for all of x_t, got a tensor of shape {tuple(t.shape)}")
+        check_t(t, x_t, schedule)
         mu, v = means.to(x_t), variances.to(x_t)
         signal, noise = at(schedule.signal, t, x_t), at(schedule.noise, t, x_t)
         total = signal**2 * v + noise**2  # (K, *D), the variance of x_t in each component

@@ -91,9 +91,11 @@ class LatentDiffusion(nn.Module):
         labels = torch.as_tensor(labels)
         if labels.shape != (count,):
             raise ValueError(f"labels must have shape ({count},), one a picture, got {tuple(labels.shape)}")
-        if labels.dtype != torch.int64 or labels.min() < 0 or labels.max() > len(classes):
+        fit = labels.dtype == torch.int64 and ((labels >= 0) & (labels <= len(classes))).all()
+        if not fit:
             raise ValueError(
-                f"labels must be int64 in [0, {len(classes)}], the last for no class, got {labels.tolist()}"
+                f"labels must be int64 in [0, {len(classes)}], the last for no class, "
+                f"got {labels.dtype} {labels.tolist()}"
             )
         labels = labels.to(device)
         return labels, torch.full_like(labels, len(classes))
@@ -153,7 +155,7 @@ class LatentDiffusion(nn.Module):
             sampler: "ddim", "ddpm" (DDIM with η = 1), "heun" or "dpmpp_2m".
             eta: η of "ddim".
             guidance: w; 1 is off.
-            interval: (low, high): guidance only where low ≤ t ≤ high.
+            interval: (low, high): guidance only where low ≤ t ≤ high; not where guidance is 1.
             generator: fixes the result; where no noise is added on the way (η = 0), whatever `batch` is.
             after_step: after_step(x_s, s) -> x_s on the latents of each batch.
             batch: how many at once.
@@ -168,6 +170,10 @@ class LatentDiffusion(nn.Module):
             raise ValueError(f'eta is an option of "ddim"; "{sampler}" has none')
         if guidance != 1 and labels is None and prompts is None:
             raise ValueError(f"guidance = {guidance} needs labels or prompts; leave it at 1 without them")
+        if interval is not None and guidance == 1:
+            raise ValueError(
+                f"interval = {interval} counts only with guidance; set guidance above 1, or leave the interval out"
+            )
         walk = {"ddim": ddim, "ddpm": ddim, "heun": heun, "dpmpp_2m": dpmpp_2m}.get(sampler)
         if walk is None:
             raise ValueError(f'sampler must be "ddim", "ddpm", "heun" or "dpmpp_2m", got {sampler!r}')

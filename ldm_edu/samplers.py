@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ldm_edu.denoiser import Denoise
-from ldm_edu.forward import posterior_variance
+from ldm_edu.forward import check_t, posterior_variance
 from ldm_edu.schedule import Schedule
 
 AfterStep = Callable[[Tensor, int], Tensor]
@@ -167,8 +167,13 @@ def prior_sample(
     generator: torch.Generator | None = None,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """Where a sampler starts: noise_t · ε of the shape (B, *D), float32, made on the generator's device."""
+    """Where a sampler starts: noise_t · ε of the shape (B, *D), float32, made on the generator's device.
+
+    Raises:
+        ValueError: t is not a whole number in [0, T].
+    """
     x = torch.empty(tuple(shape), device=device)
+    check_t(t, x, schedule)
     return schedule.noise[t].item() * normal_like(x, generator)
 
 

@@ -123,6 +123,7 @@ def test_a_loss_that_is_no_number(refused, tmp_path, pictures, capsys):
         (["a red circle"], "'a red circle': this checkpoint takes no text; leave the prompt out"),
         (["--negative", "blue"], "'blue': this checkpoint takes no text"),
         (["--interval", "5"], "--interval takes two times, LOW,HIGH, got 5"),
+        (["--interval", "5,9", "--guidance", "1"], "interval = (5, 9) counts only with guidance"),
         (["--interval", "low"], "'low' is not a list of whole numbers"),
         (["--interval", "9,5", "--guidance", "3", "--steps", "3"], "low ≤ high, got (9, 5)"),
     ],

@@ -126,6 +126,9 @@ def test_the_answer_has_the_dtype_of_x_t():
         ({"guidance": 2.0, "cond": torch.zeros(4)}, "give both cond and uncond"),
         ({"guidance": 0.0, "uncond": torch.zeros(4)}, "give both cond and uncond"),
         ({"guidance": 2.0, "cond": torch.zeros(4), "uncond": torch.zeros(1)}, "one shape"),
+        ({"target": "epsilon"}, "target must be .* got 'epsilon'"),
+        ({"guidance": math.nan, "cond": torch.zeros(4), "uncond": torch.zeros(4)}, "guidance must be a finite number"),
+        ({"guidance": math.inf, "cond": torch.zeros(4), "uncond": torch.zeros(4)}, "guidance must be a finite number"),
         ({"clip": 0.0}, "clip must be positive"),
         ({"clip": -1.0}, "clip must be positive"),
         ({"clip": math.nan}, "clip must be positive"),
@@ -134,11 +137,6 @@ def test_the_answer_has_the_dtype_of_x_t():
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
         make_denoiser(Net(), linear(100), **options)
-
-
-def test_unknown_target():
-    with pytest.raises(ValueError, match="got 'score'"):
-        make_denoiser(Net(), linear(100), "score")(torch.zeros(2, 3), 5)
 
 
 MEANS = torch.tensor([-1.5, 0.2, 1.0], dtype=f64)
@@ -217,6 +215,24 @@ def test_one_variance_for_each_component_or_for_each_entry():
 def test_bad_mixtures(variances, weights, message):
     with pytest.raises(ValueError, match=message):
         mixture_denoiser(torch.zeros(2, 2), variances, weights, linear(100))
+
+
+@pytest.mark.parametrize(
+    ("shape", "t", "message"),
+    [
+        ((4, 1), 5, r"x_t must have shape \(B, 2\), as the means have, got \(4, 1\)"),
+        ((4,), 5, "x_t must have shape"),
+        ((4, 2, 2), 5, "x_t must have shape"),
+        ((4, 2), -1, r"t must lie in \[0, 100\] and be whole, got -1"),
+        ((4, 2), 2000, "t must lie in"),
+        ((4, 2), 2.5, "t must lie in"),
+        ((4, 2), torch.full((4,), 5), "t must be one int for all"),
+    ],
+)
+def test_a_mixture_is_asked_at_points_of_its_space_and_times_of_its_schedule(shape, t, message):
+    exact = mixture_denoiser(torch.zeros(2, 2), torch.ones(2), torch.ones(2), linear(100))
+    with pytest.raises(ValueError, match=message):
+        exact(torch.zeros(shape), t)
 
 
 def test_means_without_a_data_axis_are_refused():

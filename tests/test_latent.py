@@ -147,12 +147,20 @@ def test_after_step_sees_every_step_and_may_change_it(model):
         ({"labels": torch.tensor([0])}, r"labels must have shape \(2,\)"),
         ({"labels": torch.tensor([0, 3])}, "labels must be int64 in"),
         ({"labels": torch.tensor([0.0, 1.0])}, "int64"),
+        ({"labels": torch.tensor([0, 1], dtype=torch.int32)}, r"labels must be int64 .* got torch.int32 \[0, 1\]"),
+        ({"labels": torch.tensor([0, 1]), "guidance": math.nan}, "guidance must be a finite number, got nan"),
+        ({"labels": torch.tensor([0, 1]), "interval": (5, 9)}, r"interval = \(5, 9\) counts only with guidance"),
         ({"labels": [0]}, r"labels must have shape \(2,\)"),
     ],
 )
 def test_what_does_not_fit_is_refused(model, options, message):
     with pytest.raises(ValueError, match=message):
         model.generate(**({"count": 2, "steps": 3} | options))
+
+
+def test_no_labels_for_no_pictures(model):
+    cond, uncond = model.conditions(0, torch.zeros(0, dtype=torch.int64))
+    assert cond.shape == uncond.shape == (0,)
 
 
 def test_labels_for_a_model_without_classes_are_refused():

@@ -390,6 +390,9 @@ def test_prior_sample_has_the_noise_of_its_time():
     assert abs(x.var() / 900 - 1) < 4 * math.sqrt(2 / 20000)
     z = normal_like(x, torch.Generator().manual_seed(0))
     assert torch.equal(x, schedule.noise[10].item() * z)
+    for t in (-1, 11, 2.5):
+        with pytest.raises(ValueError, match=r"t must lie in \[0, 10\] and be whole"):
+            prior_sample((2, 1), t, schedule)
 
 
 @every_solver

@@ -86,7 +86,7 @@ def test_guidance_in_an_empty_part_of_the_time_is_no_guidance(model):
         ({"prompts": ["a", "b"]}, "one prompt a picture, got 2 for 3"),
         ({"guidance": 2.0}, "needs labels or prompts"),
         ({"labels": torch.zeros(3, dtype=torch.int64)}, "has no classes"),
-        ({"prompts": ["a"] * 3, "interval": (5, 2)}, "low ≤ high"),
+        ({"prompts": ["a"] * 3, "guidance": 2.0, "interval": (5, 2)}, "low ≤ high"),
         ({"prompts": ["a"] * 3, "negative": "a dog"}, "counts only with guidance"),
     ],
 )
