@@ -104,10 +104,10 @@ class TrainConfig:
     adversarial_start: int = 0
     perceptual: float = 0.0
     autoencoder: AutoencoderConfig = AutoencoderConfig(multipliers=(1, 2), stem=2, middle_attention=False)
-    autoencoder_fit: FitConfig = FitConfig(steps=600, batch=32)
+    autoencoder_fit: FitConfig = FitConfig(steps=400, batch=32, learning_rate=6e-3, optimizer="muon")
     text: TextConfig = TextConfig()
     unet: UNetConfig = UNetConfig(multipliers=(1, 2))
-    fit: FitConfig = FitConfig(steps=3000, batch=64)
+    fit: FitConfig = FitConfig(steps=1500, batch=64, learning_rate=6e-3, optimizer="muon")
     device: Device = "auto"
     precision: Precision = "auto"
     compile: bool = False
