@@ -251,15 +251,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def explain(error: Exception) -> str:
     """A sentence for what a user can mend; anything else is a bug, and says how to show more."""
-    import torch
-
-    from ldm_edu.fit import TrainingError
+    from ldm_edu.fit import TrainingError, out_of_memory
 
     if hasattr(error, "format_message"):  # Typer's own: unknown option, wrong type, …
         return error.format_message() or "say what to do; see ldm-edu --help"
     if isinstance(error, ValueError | TrainingError | OSError):
         return str(error)
-    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):  # a GPU's, a CPU's
+    if out_of_memory(error):
         return "out of memory; use smaller pictures, a smaller model, or fewer at once by --batch, where there is one"
     package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
     if package not in ("", "ldm_edu"):

@@ -137,7 +137,8 @@ def fit(
     Returns:
         the module with averaged weights and its buffers as they are at the end, in evaluation mode.
     Raises:
-        TrainingError: the loss or the gradient is not finite; the state on disk is from before that.
+        TrainingError: the loss or the gradient is not finite, or memory is short for one example; the state on disk is
+            from before that.
         CheckpointError: the state on disk is damaged, of another run, or cannot be written.
     """
     device, main = accelerator.device, accelerator.is_main_process
@@ -227,9 +228,13 @@ def make_optimizer(module: nn.Module, config: FitConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(module.parameters(), rate, betas, weight_decay=decay, fused=fused)
 
 
-def out_of_memory(error: RuntimeError) -> bool:
-    """Whether the device lacks memory; a convolution, each of whose engines wants some, may say that it finds none."""
-    return isinstance(error, torch.OutOfMemoryError) or "unable to find an engine" in str(error)
+def out_of_memory(error: Exception) -> bool:
+    """Whether the device lacks memory; a convolution, each of whose engines wants some, may say that it finds none.
+
+    For a CPU torch raises a plain RuntimeError, whose words differ between systems but for the allocator's name.
+    """
+    signs = ("unable to find an engine", "DefaultCPUAllocator")
+    return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in signs)
 
 
 def _backward(model: nn.Module, batch: Batch, pieces: int, accelerator: Accelerator) -> Tensor:

@@ -63,7 +63,7 @@ def train(
         the model with averaged weights, and the seconds of each stage's steps, over all processes of a resumed run.
     Raises:
         ValueError: options and data do not fit, no GPU where one was asked for, a run of other settings in `out`.
-        TrainingError: the loss is not finite, or a GPU's memory is too small.
+        TrainingError: the loss is not finite, or memory is too small.
     """
     out = Path(out)
     initial = starting_model(config, pictures)

@@ -263,6 +263,7 @@ def test_no_command_shows_the_help(capsys):
             torch.OutOfMemoryError("big"),
             "out of memory; use smaller pictures, a smaller model, or fewer at once by --batch",
         ),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."), "out of memory; use"),
         (OSError(28, "No space left on device"), "No space left on device"),
         (ZeroDivisionError("x"), "unexpected ZeroDivisionError: x; run again with --debug"),
     ],

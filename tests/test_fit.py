@@ -13,7 +13,7 @@ from tiny import assert_same
 from torch import nn
 
 from ldm_edu.checkpoint import CheckpointError, read_about
-from ldm_edu.fit import FitConfig, TrainingError, _check_finite, fit, seeded
+from ldm_edu.fit import FitConfig, TrainingError, _check_finite, fit, out_of_memory, seeded
 
 CONFIG = FitConfig(steps=12, batch=6, learning_rate=0.05, warmup=3, weight_decay=0.1, clip=0.5, ema=0.8)
 
@@ -106,6 +106,8 @@ def test_accumulated_gradients_are_those_of_one_batch(accelerator, pieces):
 
 NO_ROOM = torch.OutOfMemoryError("no room")
 NO_ENGINE = RuntimeError("GET was unable to find an engine to execute this computation")  # of a convolution
+NO_RAM = RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you …")
+NO_RAM_ON_WINDOWS = RuntimeError("[enforce fail at alloc_cpu.cpp:98] data. DefaultCPUAllocator: not enough memory: …")
 
 
 class Small(Line):
@@ -122,7 +124,10 @@ class Small(Line):
         return super().forward(x, y)
 
 
-@pytest.mark.parametrize(("room", "pieces", "error"), [(3, 2, NO_ROOM), (2, 4, NO_ENGINE), (1, 6, NO_ROOM)])
+@pytest.mark.parametrize(
+    ("room", "pieces", "error"),
+    [(3, 2, NO_ROOM), (2, 4, NO_ENGINE), (1, 6, NO_ROOM), (3, 2, NO_RAM), (2, 4, NO_RAM_ON_WINDOWS)],
+)
 def test_out_of_memory_goes_on_in_smaller_pieces(accelerator, room, pieces, error):
     said, objective = [], Small(room, error)
     rescued = run(accelerator, objective=objective, notice=said.append)
@@ -131,6 +136,12 @@ def test_out_of_memory_goes_on_in_smaller_pieces(accelerator, room, pieces, erro
         assert_same(a, b)
     assert max(objective.seen[-6:]) == room
     assert said[-1] == f"out of memory: going on with {-(-6 // pieces)} examples at a time, same batch"
+
+
+def test_memory_that_this_machine_lacks_is_recognised():
+    with pytest.raises(RuntimeError) as error:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert out_of_memory(error.value)
 
 
 def test_a_step_that_ran_out_of_memory_late_is_done_again_whole(accelerator):
