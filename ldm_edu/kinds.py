@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing
 from collections.abc import Mapping
 
@@ -19,6 +20,15 @@ def check_kinds(of: type, values: Mapping) -> None:
     for name, value in values.items():
         if name in hints and not fits(value, hints[name]):
             raise ValueError(f"{name} must be {words(hints[name])}, got {value!r}")
+
+
+def flat_kinds(config: object, prefix: str = "") -> dict[str, object]:
+    """The type of every field of nested dataclasses, flat: {"size": int, "unet.width": int, …}."""
+    hints, kinds = typing.get_type_hints(type(config)), {}
+    for f in dataclasses.fields(config):
+        value, key = getattr(config, f.name), f"{prefix}{f.name}"
+        kinds |= flat_kinds(value, f"{key}.") if dataclasses.is_dataclass(value) else {key: hints[f.name]}
+    return kinds
 
 
 def fits(value: object, kind: object) -> bool:

@@ -9,6 +9,7 @@ import dataclasses
 from pathlib import Path
 
 from ldm_edu.checkpoint import CheckpointError, is_leftover, read_about, read_json, remove_leftovers, write_json
+from ldm_edu.kinds import fits, flat_kinds, words
 
 HOW = frozenset(("root", "download", "device", "compile", "save_every", "tensorboard"))
 """Fields of TrainConfig that say how a run goes: a resumed run may change them.
@@ -51,14 +52,16 @@ def read_settings(out: str | Path, default):
     Args:
         default: a configuration of the kind wanted.
     Raises:
-        CheckpointError: no run there, or its settings are damaged.
+        CheckpointError: no run there, or its settings are damaged: a value of another type, or one out of range.
     """
     path = Path(out) / "train.json"
+    saved = read_json(path)
+    for key, kind in flat_kinds(default).items():
+        if key in saved and not fits(saved[key], kind):
+            raise CheckpointError(f"{path}: {key} must be {words(kind)}, got {saved[key]!r}; correct it")
     try:
-        return replace_flat(default, read_json(path))
-    except CheckpointError:
-        raise
-    except (TypeError, ValueError) as error:
+        return replace_flat(default, saved)
+    except ValueError as error:
         raise CheckpointError(f"{path}: not the settings of a run of ours ({error})") from None
 
 

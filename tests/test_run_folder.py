@@ -7,6 +7,7 @@ import pytest
 from tiny import TINY
 
 from ldm_edu.checkpoint import CheckpointError, write_tensors
+from ldm_edu.cli import main
 from ldm_edu.config import TrainConfig
 from ldm_edu.run_folder import HOW, check_folder, claim, flatten, read_settings, replace_flat, run_status
 
@@ -73,6 +74,32 @@ def test_damaged_settings_are_named(tmp_path, text):
     (tmp_path / "train.json").write_text(text)
     with pytest.raises(CheckpointError, match=r"train\.json"):
         read_settings(tmp_path, TrainConfig())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("size", "big", "size must be a whole number, got 'big'"),
+        ("size", True, "size must be a whole number, got True"),
+        ("l1", None, "l1 must be a number, got None"),
+        ("data", ["digits"], r"data must be text, got \['digits'\]"),
+        ("compile", None, "compile must be true or false, got None"),
+        ("schedule", None, "schedule must be one of linear, scaled_linear, cosine, straight, got None"),
+        ("unet.width", "32", r"unet\.width must be a whole number, got '32'"),
+        ("unet.multipliers", 3, r"unet\.multipliers must be a list, each a whole number, got 3"),
+        ("unet.heads", "four", r"unet\.heads must be a whole number or null, got 'four'"),
+        ("text.words", "ab", r"text\.words must be a list, each text, got 'ab'"),
+    ],
+)
+def test_a_setting_of_another_type_is_named_with_what_it_must_be(tmp_path, capsys, key, value, message):
+    claim(tmp_path, TINY)
+    path = tmp_path / "train.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(CheckpointError, match=rf"train\.json: {message}; correct it$"):
+        read_settings(tmp_path, TrainConfig())
+    for command in (["info", str(tmp_path)], ["train", "--out", str(tmp_path), "--resume"]):
+        assert main(command) == 2
+        assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_settings_of_a_newer_version_are_refused_by_name(tmp_path):

@@ -5,15 +5,12 @@ A file is a run's train.json, or only those of its lines that differ from the de
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
-import typing
-from collections.abc import Iterator
 from pathlib import Path
 
 from ldm_edu.checkpoint import read_json
 from ldm_edu.config import TrainConfig
-from ldm_edu.kinds import fits, words
+from ldm_edu.kinds import fits, flat_kinds, words
 
 SHIPPED = Path(__file__).parent
 
@@ -35,7 +32,7 @@ def read_recipe(name: str | Path) -> dict:
             known = ", ".join(shipped_recipes())
             raise ValueError(f"{name}: no such file, and no shipped recipe of that name; shipped are: {known}")
         path = SHIPPED / f"{name}.json"
-    settings, kinds = read_json(path), dict(_kinds(TrainConfig()))
+    settings, kinds = read_json(path), flat_kinds(TrainConfig())
     for key, value in settings.items():
         if key not in kinds:
             near = difflib.get_close_matches(key, kinds, 1)
@@ -43,14 +40,3 @@ def read_recipe(name: str | Path) -> dict:
         if not fits(value, kinds[key]):
             raise ValueError(f"{path}: {key} must be {words(kinds[key])}, got {value!r}")
     return settings
-
-
-def _kinds(config: object, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """(key, type) of every setting, the nested ones too."""
-    hints = typing.get_type_hints(type(config))
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            yield from _kinds(value, f"{prefix}{field.name}.")
-        else:
-            yield f"{prefix}{field.name}", hints[field.name]
