@@ -1,5 +1,7 @@
 """Pictures from disk come in right, whatever they are, and what is no picture is named."""
 
+import math
+import os
 import shutil
 import struct
 from pathlib import Path
@@ -118,8 +120,40 @@ def test_files_that_are_no_pictures_are_named(tmp_path):
             open_picture(tmp_path / name, 8)
     with pytest.raises(ValueError, match="no such file"):
         open_picture(tmp_path / "absent.png", 8)
-    with pytest.raises(ValueError, match="cannot be read as a picture"):
+    with pytest.raises(ValueError, match=r"cannot be read as a picture \(a folder\)"):
         open_picture(tmp_path, 8)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such files")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ValueError, match=r"pipe.png: cannot be read as a picture \(not a file\)"):
+        open_picture(tmp_path / "pipe.png", 8)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "said"),
+    [
+        (np.float32, 0.5, "from 0 to 0.5"),
+        (np.float32, math.nan, "from nan to nan"),
+        (np.float32, 300, "from 0 to 300"),
+        (np.int32, 70_000, "from 0 to 70000"),
+        (np.int32, -3, "from -3 to 0"),
+    ],
+)
+def test_values_without_a_known_white_are_refused(tmp_path, kind, value, said):
+    values = np.zeros((8, 8), kind)
+    values[0, 0] = value
+    Image.fromarray(values).save(tmp_path / "x.tif")
+    with pytest.raises(ValueError, match=f"its values go {said}, whose white is not known; save it with 8 or 16 bits"):
+        open_picture(tmp_path / "x.tif", 8)
+
+
+def test_sixteen_bit_grey_with_a_transparent_value_lies_on_white(tmp_path):
+    values = np.full((8, 8), 257 * 90, np.uint16)
+    values[:, :4] = 700
+    Image.fromarray(values).save(tmp_path / "x.png", transparency=700)
+    assert open_picture(tmp_path / "x.png", 8)[:, 0].tolist() == [[255] * 4 + [90] * 4] * 3
 
 
 def test_a_folder_is_read_in_the_order_of_its_names(tmp_path):

@@ -18,14 +18,21 @@ IGNORED = {"Thumbs.db", "desktop.ini"}  # left behind by file managers, like nam
 def open_picture(path: str | Path, size: int, channels: int = 3) -> Tensor:
     """Read one picture as (channels, size, size) uint8: turned upright, on white, cropped to its middle square.
 
-    Any mode is taken: palette, alpha, 16 bit, CMYK, grey.
+    Any mode is taken: palette, alpha, 16 bit, CMYK, grey; of an animation its first picture.
 
+    Args:
+        path: the file.
+        size: height and width of the result.
+        channels: 1 grey, 3 colour.
     Raises:
-        ValueError: the file cannot be read as a picture.
+        ValueError: no such file, a folder, or one that cannot be read as a picture: foreign, cut short, huge, or with
+            values whose white is not known.
     """
     from PIL import Image, ImageOps
 
     try:
+        if Path(path).exists() and not Path(path).is_file():  # opening a pipe would wait for ever
+            raise ValueError("a folder" if Path(path).is_dir() else "not a file")
         with Image.open(path) as image:
             image = ImageOps.exif_transpose(image)
             if image.mode.startswith("I") or image.mode == "F":
@@ -56,8 +63,14 @@ def _eight_bit(image):
     from PIL import Image
 
     values = np.asarray(image, dtype=np.float64)
-    scale = 257.0 if image.mode.startswith("I;16") or (image.mode == "I" and values.max() > 255) else 1.0
-    return Image.fromarray((values / scale).round().clip(0, 255).astype(np.uint8))
+    low, high, top = values.min(), values.max(), 255 if image.mode == "F" else 65535
+    if not 0 <= low <= high <= top or (image.mode == "F" and 0 < high <= 1):  # of the last the white may be 1
+        raise ValueError(f"its values go from {low:g} to {high:g}, whose white is not known; save it with 8 or 16 bits")
+    scale = 257.0 if image.mode.startswith("I;16") or high > 255 else 1.0
+    grey = Image.fromarray((values / scale).round().astype(np.uint8))
+    if "transparency" in image.info:
+        grey.putalpha(Image.fromarray((values != image.info["transparency"]).astype(np.uint8) * 255))
+    return grey
 
 
 def folder(path: str | Path, size: int, channels: int = 3) -> Pictures:
