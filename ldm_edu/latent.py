@@ -20,6 +20,7 @@ from ldm_edu.checkpoint import CheckpointError, load_weights, read_tensors, writ
 from ldm_edu.denoiser import Denoise, make_denoiser
 from ldm_edu.model_config import FORMAT, ModelConfig, read_config
 from ldm_edu.nets.autoencoder import Autoencoder
+from ldm_edu.nets.inputs import as_floats
 from ldm_edu.nets.text import TextEncoder, tokenize
 from ldm_edu.nets.unet import UNet
 from ldm_edu.samplers import AfterStep, ddim, dpmpp_2m, heun, last, prior_sample
@@ -51,13 +52,23 @@ class LatentDiffusion(nn.Module):
         self.register_buffer("latent_std", torch.ones(channels, 1, 1))
 
     def encode(self, pictures: Tensor) -> Tensor:
-        """Pictures (B, C, H, W) in [-1, 1] to latents (B, c, h, w): the mean of the code, normalised."""
+        """Pictures (B, C, H, W), floats in [-1, 1], to latents (B, c, h, w): the mean of the code, normalised.
+
+        Raises:
+            ValueError: pictures of another shape, or of whole numbers such as bytes.
+        """
+        pictures = as_floats("pictures", pictures, self.latent_mean)
         if self.autoencoder is None:
             return pictures
         return (self.autoencoder.encode(pictures).mean - self.latent_mean) / self.latent_std
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Latents (B, c, h, w) to pictures (B, C, H, W); values may pass a little beyond [-1, 1]."""
+        """Latents (B, c, h, w) to pictures (B, C, H, W); values may pass a little beyond [-1, 1].
+
+        Raises:
+            ValueError: latents of another shape, or of whole numbers.
+        """
+        latent = as_floats("latent", latent, self.latent_mean)
         if self.autoencoder is None:
             return latent
         return self.autoencoder.decode(latent * self.latent_std + self.latent_mean)

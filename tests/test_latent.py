@@ -120,6 +120,21 @@ def test_encode_and_decode_are_the_normalised_autoencoder(model):
         )
 
 
+@pytest.mark.parametrize("latent", [True, False])
+def test_encode_and_decode_take_any_floats_and_no_bytes(latent):
+    model = make(dataclasses.replace(TINY, latent=latent), classes=0)
+    pictures = torch.rand(2, 1, 16, 16) * 2 - 1
+    codes = model.encode(pictures).detach()
+    for dtype in (torch.float16, torch.bfloat16, torch.float64):
+        for call, x in ((model.encode, pictures), (model.decode, codes)):
+            assert torch.equal(call(x.to(dtype)), call(x.to(dtype).float()))
+    bytes_ = torch.full((2, 1, 16, 16), 200, dtype=torch.uint8)
+    with pytest.raises(ValueError, match=r"pictures must be floats, got torch\.uint8: pictures are in \[-1, 1\]"):
+        model.encode(bytes_)
+    with pytest.raises(ValueError, match=r"latent must be floats, got torch\.int64"):
+        model.decode(torch.ones_like(codes, dtype=torch.int64))
+
+
 def test_after_step_sees_every_step_and_may_change_it(model):
     seen = []
 

@@ -389,6 +389,24 @@ def test_autoencoder_factor():
     ]
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_autoencoder_takes_floats_of_any_width_in_the_type_of_its_weights(dtype):
+    net = build(Autoencoder, TINY)
+    x, latent = torch.rand(1, 2, 8, 8).to(dtype), torch.rand(1, 3, 4, 4).to(dtype)
+    with torch.no_grad():
+        assert torch.equal(net.encode(x).mean, net.encode(x.float()).mean)
+        assert torch.equal(net.decode(latent), net.decode(latent.float()))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool])
+def test_autoencoder_refuses_whole_numbers(dtype):
+    net = build(Autoencoder, TINY)
+    with pytest.raises(ValueError, match=rf"x must be floats, got {dtype}: pictures are in \[-1, 1\], as .*to_float"):
+        net.encode(torch.ones(1, 2, 8, 8, dtype=dtype))
+    with pytest.raises(ValueError, match=f"latent must be floats, got {dtype}"):
+        net.decode(torch.ones(1, 3, 4, 4, dtype=dtype))
+
+
 def test_autoencoder_refuses():
     net = build(Autoencoder, TINY)
     with pytest.raises(ValueError, match=r"\(1, 3, 8, 8\); expected \(B, 2, H, W\)"):

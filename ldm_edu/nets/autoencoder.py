@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ldm_edu.nets.attention import PixelAttention
 from ldm_edu.nets.blocks import Downsample, GroupNorm, ResBlock, Stage, Upsample
+from ldm_edu.nets.inputs import as_floats
 
 
 @dataclass(frozen=True)
@@ -191,11 +192,12 @@ class Autoencoder(nn.Module):
         """The code q(latent | x) of pictures.
 
         Args:
-            x: (B, in_channels, H, W) float in [-1, 1]; H and W multiples of factor.
+            x: (B, in_channels, H, W) float of any width, in [-1, 1]; H and W multiples of factor.
         Returns:
-            Gaussian over (B, latent_channels, H / factor, W / factor); logvar is held in [-30, 20].
+            Gaussian over (B, latent_channels, H / factor, W / factor), in the type of the weights; logvar is held in
+            [-30, 20].
         Raises:
-            ValueError: x has another shape.
+            ValueError: x has another shape, or holds whole numbers.
         """
         channels, factor = self.config.in_channels, self.factor
         if x.ndim != 4 or x.shape[1] != channels:
@@ -204,6 +206,7 @@ class Autoencoder(nn.Module):
             raise ValueError(
                 f"x is {x.shape[2]}x{x.shape[3]} pixels; expected multiples of factor={factor}. Pad or crop it."
             )
+        x = as_floats("x", x, self.quant.weight)
         mean, logvar = self.quant(self.encoder(x)).chunk(2, dim=1)
         return Gaussian(mean, logvar.clamp(-30.0, 20.0))
 
@@ -211,17 +214,17 @@ class Autoencoder(nn.Module):
         """Pictures from latents.
 
         Args:
-            latent: (B, latent_channels, h, w) float, on the scale that encode gives.
+            latent: (B, latent_channels, h, w) float of any width, on the scale that encode gives.
         Returns:
-            (B, in_channels, h · factor, w · factor), near [-1, 1] but not clipped.
+            (B, in_channels, h · factor, w · factor), in the type of the weights, near [-1, 1] but not clipped.
         Raises:
-            ValueError: latent has another shape.
+            ValueError: latent has another shape, or holds whole numbers.
         """
         if latent.ndim != 4 or latent.shape[1] != self.config.latent_channels:
             raise ValueError(
                 f"latent has shape {tuple(latent.shape)}; expected (B, {self.config.latent_channels}, h, w)."
             )
-        return self.decoder(self.post_quant(latent))
+        return self.decoder(self.post_quant(as_floats("latent", latent, self.post_quant.weight)))
 
 
 def res(channels: int, out: int, config: AutoencoderConfig) -> ResBlock:

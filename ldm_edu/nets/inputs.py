@@ -1,7 +1,17 @@
-"""What a U-Net takes: each input is checked once, at the door. Used by ldm_edu.nets.unet; notebook 04."""
+"""What a network takes: each input is checked once, at the door. Used by ldm_edu.nets; notebook 04."""
 
 import torch
 from torch import Tensor
+
+
+def as_floats(name: str, x: Tensor, like: Tensor) -> Tensor:
+    """x in the type of the weights; whole numbers are refused, for bytes would pass as pictures far too bright."""
+    if not x.is_floating_point():
+        raise ValueError(
+            f"{name} must be floats, got {x.dtype}: pictures are in [-1, 1], as ldm_edu.data.pictures.to_float makes "
+            "them from bytes 0 to 255, and latents on the scale that encode gives."
+        )
+    return x.to(like.dtype)
 
 
 def check_x(x: Tensor, channels: int, stem: int) -> None:
