@@ -57,7 +57,7 @@ class LatentDiffusion(nn.Module):
         Raises:
             ValueError: pictures of another shape, or of whole numbers such as bytes.
         """
-        pictures = as_floats("pictures", pictures, self.latent_mean)
+        pictures = self._maps("pictures", pictures, self.config.channels)
         if self.autoencoder is None:
             return pictures
         return (self.autoencoder.encode(pictures).mean - self.latent_mean) / self.latent_std
@@ -68,10 +68,16 @@ class LatentDiffusion(nn.Module):
         Raises:
             ValueError: latents of another shape, or of whole numbers.
         """
-        latent = as_floats("latent", latent, self.latent_mean)
+        latent = self._maps("latent", latent, self.config.unet.in_channels)
         if self.autoencoder is None:
             return latent
         return self.autoencoder.decode(latent * self.latent_std + self.latent_mean)
+
+    def _maps(self, name: str, x: Tensor, channels: int) -> Tensor:
+        """x, checked; one channel where there should be more would be broadcast over the statistics of each."""
+        if x.ndim != 4 or x.shape[1] != channels:
+            raise ValueError(f"{name} must have shape (B, {channels}, h, w), got {tuple(x.shape)}")
+        return as_floats(name, x, self.latent_mean)
 
     @torch.no_grad()
     def conditions(

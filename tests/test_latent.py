@@ -135,6 +135,18 @@ def test_encode_and_decode_take_any_floats_and_no_bytes(latent):
         model.decode(torch.ones_like(codes, dtype=torch.int64))
 
 
+@pytest.mark.parametrize("latent", [True, False])
+def test_encode_and_decode_refuse_other_shapes(latent):
+    model = make(dataclasses.replace(TINY, latent=latent), classes=0)
+    channels = 2 if latent else 1
+    for shape in ((2, 3, 16, 16), (1, 16, 16)):
+        with pytest.raises(ValueError, match=r"pictures must have shape \(B, 1, h, w\), got"):
+            model.encode(torch.zeros(shape))
+    for shape in ((2, 3 - channels, 16, 16), (channels, 4, 4)):
+        with pytest.raises(ValueError, match=rf"latent must have shape \(B, {channels}, h, w\), got"):
+            model.decode(torch.zeros(shape))
+
+
 def test_after_step_sees_every_step_and_may_change_it(model):
     seen = []
 
