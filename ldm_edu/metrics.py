@@ -8,15 +8,28 @@ import torch
 from torch import Tensor
 
 from ldm_edu.classifier import Classifier, in_batches
+from ldm_edu.forward import check_same_shape
 
 
 def psnr(pictures: Tensor, reference: Tensor) -> float:
     """Peak signal-to-noise ratio in dB of pictures in [-1, 1], mean over the pictures:  10 log10(4 / MSE).
 
+    The range is taken to be [-1, 1], 2 wide, whatever the values are; what lies beyond it is clipped first.
+
     Source: torchmetrics' `peak_signal_noise_ratio` on a range of 2.
+
+    Args:
+        pictures, reference: (N, C, H, W) float, N ≥ 1, in [-1, 1].
+    Returns:
+        dB; infinite where a picture is its reference.
+    Raises:
+        ValueError: shapes that differ, are not (N, C, H, W), or hold no picture; or whole numbers.
     """
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
+    check_same_shape("pictures", pictures, "reference", reference)
+    if pictures.ndim != 4 or len(pictures) == 0:
+        raise ValueError(f"pictures and reference must be (N, C, H, W) with N ≥ 1, got {tuple(pictures.shape)}")
     return peak_signal_noise_ratio(
         pictures.clamp(-1, 1), reference, data_range=(-1.0, 1.0), dim=(1, 2, 3), reduction="elementwise_mean"
     ).item()

@@ -37,6 +37,21 @@ def test_psnr_clips_what_passes_the_range():
     assert psnr(torch.full((1, 1, 2, 2), 7.0), reference) == pytest.approx(10 * math.log10(4 / 0.25), abs=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("pictures", "reference", "message"),
+    [
+        (torch.zeros(2, 3, 4, 4), torch.zeros(2, 1, 4, 4), r"one shape, got \(2, 3, 4, 4\) and \(2, 1, 4, 4\)"),
+        (torch.zeros(1, 1, 4, 4).byte(), torch.zeros(1, 1, 4, 4), r"pictures must hold floats .*, got torch\.uint8"),
+        (torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4).long(), r"reference must hold floats .*, got torch\.int64"),
+        (torch.zeros(1, 4, 4), torch.zeros(1, 4, 4), r"must be \(N, C, H, W\) with N ≥ 1, got \(1, 4, 4\)"),
+        (torch.zeros(0, 1, 4, 4), torch.zeros(0, 1, 4, 4), r"N ≥ 1, got \(0, 1, 4, 4\)"),
+    ],
+)
+def test_psnr_of_other_shapes_or_whole_numbers_is_refused(pictures, reference, message):
+    with pytest.raises(ValueError, match=message):
+        psnr(pictures, reference)
+
+
 def test_frechet_distance_is_its_formula():
     generator = torch.Generator().manual_seed(0)
     mix = torch.tensor([[1.0, 0.5, 0.0], [0.0, 2.0, 0.3], [0.0, 0.0, 0.7]])
