@@ -60,7 +60,7 @@ def min_snr_weights(schedule: Schedule, target: Target, gamma: float = 5.0) -> T
 
     Source: Hang et al. 2023 (arXiv 2303.09556), §3.4; notebook 03.
     Raises:
-        ValueError: an unknown target, or "eps" where signal[T] is 0.
+        ValueError: an unknown target, or "eps" where the signal-to-noise ratio at T is 0.
     """
     return _from_x0_weights(schedule.snr.clamp(max=gamma), schedule, target)
 
@@ -73,7 +73,7 @@ def elbo_weights(schedule: Schedule, target: Target) -> Tensor:
     Source: Kingma et al. 2021 (arXiv 2107.00630), Eq. 13; Ho et al. 2020 (arXiv 2006.11239), Eq. 12;
     notebook 03, (3.11), (3.13) and (3.15).
     Raises:
-        ValueError: an unknown target, or "eps" where signal[T] is 0.
+        ValueError: an unknown target, or "eps" where the signal-to-noise ratio at T is 0.
     """
     snr = schedule.snr
     on_x0 = torch.zeros_like(snr)
@@ -86,8 +86,8 @@ def _from_x0_weights(on_x0: Tensor, schedule: Schedule, target: Target) -> Tenso
     """Divide by how many times larger the target's squared error is than that of x̂_0."""
     check_target(target)
     if target == "eps":
-        if schedule.signal[-1] == 0:
-            raise ValueError(f"signal[{schedule.T}] is 0: an error of ε has no size in x_0; use x0 or v instead")
+        if schedule.snr[-1] == 0:  # signal² may be too small for float64 where signal is not
+            raise ValueError(f"SNR is 0 at t = {schedule.T}: an error of ε has no size in x_0; use x0 or v instead")
         weights = on_x0 / schedule.snr
     elif target == "v":
         weights = on_x0 * schedule.noise**2 / (schedule.signal**2 + schedule.noise**2) ** 2

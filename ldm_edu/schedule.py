@@ -85,8 +85,8 @@ class Schedule:
     @property
     def alpha(self) -> Tensor:
         """α_t = ᾱ_t / ᾱ_{t−1}, (T+1,), with α_0 = 1. Variance-preserving schedules only."""
-        alpha_bar = self.alpha_bar
-        return torch.cat([alpha_bar[:1], alpha_bar[1:] / alpha_bar[:-1]])
+        first = self.alpha_bar[:1]  # which refuses other schedules
+        return torch.cat([first, (self.signal[1:] / self.signal[:-1]) ** 2])  # ᾱ itself may be too small for float64
 
     @property
     def beta(self) -> Tensor:
@@ -106,7 +106,7 @@ def from_betas(betas: Tensor) -> Schedule:
     Args:
         betas: (T,) β_1 … β_T, each in (0, 1); a sequence of numbers is taken too.
     Raises:
-        ValueError: not 1-D, empty, or a β outside (0, 1).
+        ValueError: not 1-D, empty, a β outside (0, 1), or so much noise that float64 has no number for the signal left.
     """
     betas = torch.as_tensor(betas, dtype=torch.float64)
     if betas.ndim != 1 or len(betas) == 0:
@@ -116,7 +116,13 @@ def from_betas(betas: Tensor) -> Schedule:
             f"each beta must lie strictly between 0 and 1, got {betas.min().item()} … {betas.max().item()}"
         )
     log_alpha_bar = torch.cat([betas.new_zeros(1), torch.log1p(-betas).cumsum(0)])
-    return Schedule(torch.exp(log_alpha_bar / 2), torch.sqrt(0 - torch.expm1(log_alpha_bar)))
+    signal = torch.exp(log_alpha_bar / 2)
+    if (lost := signal < torch.finfo(signal.dtype).tiny).any():
+        raise ValueError(
+            f"these betas leave e^{log_alpha_bar[-1].item() / 2:.0f} of the signal at T = {len(betas)}, which "
+            f"is nothing to float64 from t = {lost.nonzero()[0].item()} on; give fewer or smaller betas"
+        )
+    return Schedule(signal, torch.sqrt(0 - torch.expm1(log_alpha_bar)))
 
 
 def linear(T: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> Schedule:

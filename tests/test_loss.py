@@ -20,6 +20,15 @@ TABLES = {"min_snr": min_snr_weights, "elbo": elbo_weights}
 
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES.keys())
+def test_a_signal_whose_square_is_too_small_for_a_number_has_no_weights_for_eps(table):
+    schedule = linear(100_000)
+    assert schedule.signal[-1] > 0
+    with pytest.raises(ValueError, match=r"SNR is 0 at t = 100000: .*; use x0 or v instead"):
+        table(schedule, "eps")
+    assert table(schedule, "v").isfinite().all()
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES.keys())
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES.keys())
 @pytest.mark.parametrize("target", ["eps", "v"])
 def test_every_target_weighs_one_x_0_error(table, schedule, target):

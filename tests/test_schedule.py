@@ -137,6 +137,19 @@ def test_bad_betas(betas):
         from_betas(torch.tensor(betas, dtype=f64))
 
 
+def test_betas_that_leave_nothing_of_the_signal_are_refused():
+    with pytest.raises(
+        ValueError, match=r"leave e\^-1151 of the signal at T = 1000, .* from t = 616 on; give fewer or"
+    ):
+        from_betas(torch.full((1000,), 0.9, dtype=f64))
+
+
+def test_beta_is_right_where_alpha_bar_is_too_small_for_a_number():
+    betas = torch.full((1300,), 0.5, dtype=f64)
+    assert from_betas(betas).alpha_bar[-1] == 0
+    torch.testing.assert_close(from_betas(betas).beta[1:], betas, rtol=1e-11, atol=0)
+
+
 @pytest.mark.parametrize("make", [linear, scaled_linear, cosine, variance_exploding, straight])
 @pytest.mark.parametrize("T", [0, -1, 2.5])
 def test_bad_T(make, T):
