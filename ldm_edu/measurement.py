@@ -105,7 +105,8 @@ def with_measurement(
     Returns:
         denoise(x_t, t) -> Prediction; t = 0 is answered unmoved.
     Raises:
-        ValueError: a noise level or bound that is not positive; at the first call, A(x̂_0) of another shape than y.
+        ValueError: a noise level or bound that is not positive; of the denoiser, A(x̂_0) of another shape than y, or a t
+            without signal.
     """
     if not 0 < noise_level < math.inf:
         raise ValueError(
@@ -118,6 +119,10 @@ def with_measurement(
         if t == 0:
             return denoise(x_t, t)
         signal, noise = schedule.signal[t].item(), schedule.noise[t].item()
+        if signal < torch.finfo(x_t.dtype).tiny:
+            raise ValueError(
+                f"signal[{t}] is 0 to {x_t.dtype}: a measurement says nothing of x_t there; start at a smaller t"
+            )
         with torch.enable_grad():
             x = x_t.detach().requires_grad_()
             x0_hat, eps_hat = denoise(x, t)

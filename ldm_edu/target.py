@@ -60,21 +60,28 @@ def to_prediction(out: Tensor, x_t: Tensor, t: Tensor | int, schedule: Schedule,
         out, x_t: (B, *D).
         t: (B,) int64, or one int; t ≥ 1 for target "x0" (at t = 0 there is no noise to recover).
         target: what `out` is: "eps", "x0" or "v".
+    Returns:
+        x̂_0 and ε̂, both (B, *D).
     Raises:
-        ValueError: shapes differ, t out of range, an unknown target, t = 0 with "x0", or signal[t] = 0 with
-            "eps".
+        ValueError: shapes differ, t out of range, an unknown target, t = 0 with "x0", or with "eps" a signal[t] that is
+            0, or nothing to the type of x_t.
     """
     check_same_shape("out", out, "x_t", x_t)
     check_t(t, x_t, schedule)
     check_target(target)
     signal, noise = at(schedule.signal, t, x_t), at(schedule.noise, t, x_t)
     if target == "eps":
-        if schedule.signal[-1] == 0 and _touches(t, schedule.T):
-            raise ValueError(f"signal[{schedule.T}] is 0: ε does not determine x_0 there; predict x0 or v instead")
+        if _vanishes(signal, t):
+            raise ValueError(
+                f"signal[t] is 0 to {x_t.dtype} at t = {_shown(t)}: ε does not determine x_0 there; predict x0 or v "
+                "instead, or start at a smaller t"
+            )
         return Prediction((x_t - noise * out) / signal, out)
     if target == "x0":
-        if _touches(t, 0):
-            raise ValueError("t = 0 has no noise, so x_0 does not determine ε there; give t ≥ 1")
+        if _vanishes(noise, t):
+            raise ValueError(
+                f"noise[t] is 0 to {x_t.dtype} at t = {_shown(t)}, so x_0 does not determine ε there; give t ≥ 1"
+            )
         return Prediction(out, (x_t - signal * out) / noise)
     norm = signal**2 + noise**2
     return Prediction((signal * x_t - noise * out) / norm, (noise * x_t + signal * out) / norm)
@@ -86,8 +93,15 @@ def check_target(target: str) -> None:
         raise ValueError(f'target must be "eps", "x0" or "v", got {target!r}')
 
 
-def _touches(t: Tensor | int, value: int) -> bool:
-    """Whether t holds the value; not asked on a GPU, where the call would wait for the device, or while compiling."""
-    if isinstance(t, Tensor):
-        return t.device.type == "cpu" and not torch.compiler.is_compiling() and bool((t == value).any())
-    return t == value
+def _vanishes(scale: Tensor, t: Tensor | int) -> bool:
+    """Whether signal or noise, in the type of x_t, is too small to divide by somewhere.
+
+    Not asked of times on a GPU, where the call would wait for the device, or while compiling.
+    """
+    if torch.compiler.is_compiling() or (isinstance(t, Tensor) and t.device.type != "cpu"):
+        return False
+    return bool((scale < torch.finfo(scale.dtype).tiny).any())
+
+
+def _shown(t: Tensor | int) -> list[int] | int:
+    return t.tolist() if isinstance(t, Tensor) else t

@@ -7,7 +7,7 @@ import torch
 from ldm_edu.denoiser import mixture_denoiser
 from ldm_edu.measurement import downsample, enlarge, gaussian_blur, masked, with_measurement
 from ldm_edu.samplers import ddim, last, prior_sample
-from ldm_edu.schedule import cosine, linear, timesteps
+from ldm_edu.schedule import cosine, linear, straight, timesteps
 
 f64 = torch.float64
 SHAPE = (1, 8, 8)
@@ -203,6 +203,9 @@ def test_bad_input_is_refused_with_a_reason():
     denoise = with_measurement(exact, y, MEASURES["down"], schedule, noise_level=0.1)
     with pytest.raises(ValueError, match="one shape"):
         denoise(torch.zeros(1, *SHAPE), 500)
+    path = straight(10)
+    with pytest.raises(ValueError, match=r"signal\[10\] is 0 to torch\.float32: .*; start at a smaller t"):
+        with_measurement(gaussian(path), y, lambda x: x, path, noise_level=0.1)(y, 10)
     with pytest.raises(ValueError, match="width must be a positive"):
         gaussian_blur(y, 0.0)
     with pytest.raises(ValueError, match="too far"):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ldm_edu.forward import q_sample
-from ldm_edu.schedule import cosine, linear, scaled_linear, straight, variance_exploding
+from ldm_edu.schedule import cosine, from_betas, linear, scaled_linear, straight, variance_exploding
 from ldm_edu.target import to_prediction, training_target
 
 f64 = torch.float64
@@ -87,6 +87,25 @@ def test_eps_does_not_fix_x_0_where_there_is_no_signal():
             to_prediction(out, x_t, t, straight(10), "eps")
     x0_hat, _ = to_prediction(out, x_t, 10, straight(10), "v")
     torch.testing.assert_close(x0_hat, -out)
+
+
+@pytest.mark.parametrize("t", [25_000, torch.tensor([3, 25_000])])
+def test_signal_that_is_nothing_to_the_type_of_x_t_is_not_divided_by(t):
+    schedule, (x_t, out) = linear(25_000), batch(2)
+    assert schedule.signal[-1] > 0
+    assert to_prediction(out, x_t, t, schedule, "eps").x0.isfinite().all()
+    x_t, out = x_t.float(), out.float()
+    with pytest.raises(
+        ValueError, match=r"signal\[t\] is 0 to torch\.float32 at t = .*25000.*; predict x0 or v instead"
+    ):
+        to_prediction(out, x_t, t, schedule, "eps")
+    assert to_prediction(out, x_t, t, schedule, "v").x0.isfinite().all()
+
+
+def test_noise_that_is_nothing_to_the_type_of_x_t_is_not_divided_by():
+    x_t, out = batch(2, torch.float16)
+    with pytest.raises(ValueError, match=r"noise\[t\] is 0 to torch\.float16 at t = 1, so .* give t ≥ 1"):
+        to_prediction(out, x_t, 1, from_betas([1e-17] * 3), "x0")
 
 
 def test_x_0_does_not_fix_eps_where_there_is_no_noise():
