@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 import torch
 from torch import Tensor
 
@@ -40,7 +42,7 @@ def q_step(x_s: Tensor, t: int, eps: Tensor, schedule: Schedule, s: int | None =
         eps: (B, *D) fresh standard normal noise.
         s: the step to leave, 0 … t − 1; t − 1 unless told.
     Raises:
-        ValueError: shapes differ, or not 0 ≤ s < t ≤ T.
+        ValueError: shapes differ, or not 0 ≤ s < t ≤ T, both whole.
     """
     check_same_shape("x_s", x_s, "eps", eps)
     ratio, variance = _transition(s if s is not None else t - 1, t, schedule)
@@ -62,7 +64,7 @@ def q_posterior(x_0: Tensor, x_t: Tensor, t: int, schedule: Schedule, s: int | N
     Returns:
         mean (B, *D), and the variance, one number for all entries.
     Raises:
-        ValueError: shapes differ, or not 0 ≤ s < t ≤ T.
+        ValueError: shapes differ, or not 0 ≤ s < t ≤ T, both whole.
     """
     check_same_shape("x_0", x_0, "x_t", x_t)
     s = s if s is not None else t - 1
@@ -74,13 +76,21 @@ def q_posterior(x_0: Tensor, x_t: Tensor, t: int, schedule: Schedule, s: int | N
 
 
 def posterior_variance(s: int, t: int, schedule: Schedule) -> float:
-    """Variance of q(x_s | x_t, x_0): noise_s²/noise_t² · (noise_t² − r² noise_s²), r = signal_t/signal_s."""
+    """Variance of q(x_s | x_t, x_0): noise_s²/noise_t² · (noise_t² − r² noise_s²), r = signal_t/signal_s.
+
+    Raises:
+        ValueError: not 0 ≤ s < t ≤ T, both whole.
+    """
     _, step_variance = _transition(s, t, schedule)
     return (schedule.noise[s] ** 2 / schedule.noise[t] ** 2 * step_variance).item()
 
 
 def _transition(s: int, t: int, schedule: Schedule) -> tuple[Tensor, Tensor]:
     """r and the variance of q(x_t | x_s) = N(r x_s, variance)."""
+    try:
+        s, t = operator.index(s), operator.index(t)  # NumPy's and a tensor's whole numbers too
+    except TypeError:
+        raise ValueError(f"s and t must be one whole number each, got s = {s} and t = {t}") from None
     if not 0 <= s < t <= schedule.T:
         raise ValueError(f"need 0 ≤ s < t ≤ T = {schedule.T}, got s = {s} and t = {t}")
     ratio = schedule.signal[t] / schedule.signal[s]
@@ -100,7 +110,7 @@ def check_same_shape(name_a: str, a: Tensor, name_b: str, b: Tensor) -> None:
 
 
 def check_t(t: Tensor | int, x: Tensor, schedule: Schedule) -> None:
-    """Raise ValueError unless t is an int in [0, T] or a (B,) int64 tensor of such.
+    """Raise ValueError unless t is a whole number in [0, T] or a (B,) int64 tensor of such.
 
     The values of a tensor are not looked at on a GPU, where the call would wait for the device, or while compiling.
     """
@@ -112,7 +122,8 @@ def check_t(t: Tensor | int, x: Tensor, schedule: Schedule) -> None:
         unseen = t.device.type != "cpu" or torch.compiler.is_compiling()
         inside = unseen or bool(((t >= 0) & (t <= schedule.T)).all())
     else:
-        inside = isinstance(t, int) and 0 <= t <= schedule.T
+        whole = hasattr(t, "__index__") and not isinstance(t, bool)  # NumPy's are as good
+        inside = whole and 0 <= t <= schedule.T
     if not inside:
         raise ValueError(
             f"t must lie in [0, {schedule.T}] and be whole, got {t.tolist() if isinstance(t, Tensor) else t}"

@@ -215,7 +215,7 @@ def timesteps(
 
 def at(values: Tensor, t: Tensor | int, like: Tensor) -> Tensor:
     """Look up values[t] in the dtype and device of `like`, shaped to broadcast over its batch."""
-    if isinstance(t, int):  # one number: left on the CPU, where it mixes with any device without a copy
+    if not isinstance(t, Tensor):  # one number: left on the CPU, where it mixes with any device without a copy
         return values[t].to(like.dtype)
     picked = values.to(like.device, like.dtype)[t]
     return picked.view(-1, *[1] * (like.ndim - 1))

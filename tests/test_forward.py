@@ -4,10 +4,11 @@ import math
 from fractions import Fraction
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 
-from ldm_edu.forward import q_posterior, q_sample, q_step
+from ldm_edu.forward import posterior_variance, q_posterior, q_sample, q_step
 from ldm_edu.schedule import cosine, from_betas, linear, scaled_linear, straight, variance_exploding
 
 f64 = torch.float64
@@ -184,6 +185,8 @@ def test_shapes_must_agree():
     [
         (-1, "lie in"),
         (11, "lie in"),
+        (2.5, r"lie in \[0, 10\] and be whole, got 2\.5"),
+        (True, "be whole, got True"),
         (torch.tensor([0, 11]), "lie in"),
         (torch.tensor([-1, 3]), "lie in"),
         (torch.tensor([1.0, 2.0]), "int64 tensor"),
@@ -205,3 +208,22 @@ def test_bad_pairs(s, t):
         q_step(x, t, x, linear(10), s)
     with pytest.raises(ValueError, match="need 0 ≤ s < t ≤ T = 10"):
         q_posterior(x, x, t, linear(10), s)
+
+
+@pytest.mark.parametrize(("s", "t"), [(None, 2.5), (1.0, 3), (1, torch.tensor([2, 3])), (torch.tensor(1.0), 3)])
+def test_pairs_that_are_not_whole_numbers(s, t):
+    x, schedule = torch.zeros(2, 3), linear(10)
+    for call in (
+        lambda: q_step(x, t, x, schedule, s),
+        lambda: q_posterior(x, x, t, schedule, s),
+        lambda: posterior_variance(1.5, t, schedule),
+    ):
+        with pytest.raises(ValueError, match=r"s and t must be one whole number each, got s = .* and t = "):
+            call()
+
+
+@pytest.mark.parametrize("number", [np.int64, torch.tensor])
+def test_the_whole_numbers_of_other_libraries_are_taken(number):
+    x, schedule = torch.ones(2, 3), linear(10)
+    assert torch.equal(q_step(x, number(5), x, schedule, number(3)), q_step(x, 5, x, schedule, 3))
+    assert torch.equal(q_sample(x, np.int64(5), x, schedule), q_sample(x, 5, x, schedule))
