@@ -18,15 +18,15 @@ def q_sample(x_0: Tensor, t: Tensor | int, eps: Tensor, schedule: Schedule) -> T
     Args:
         x_0: (B, *D) float; images in [-1, 1], latents near unit variance.
         t: (B,) int64 in [0, T], or one int for all; 0 gives x_0 back.
-        eps: (B, *D) standard normal.
+        eps: (B, *D) standard normal, float of any width.
     Returns:
         x_t: (B, *D), dtype and device of x_0.
     Raises:
-        ValueError: shapes differ, or t lies outside [0, T].
+        ValueError: shapes differ, whole numbers instead of floats, or t lies outside [0, T].
     """
     check_same_shape("x_0", x_0, "eps", eps)
     check_t(t, x_0, schedule)
-    return at(schedule.signal, t, x_0) * x_0 + at(schedule.noise, t, x_0) * eps
+    return (at(schedule.signal, t, x_0) * x_0 + at(schedule.noise, t, x_0) * eps).to(x_0.dtype)
 
 
 def q_step(x_s: Tensor, t: int, eps: Tensor, schedule: Schedule, s: int | None = None) -> Tensor:
@@ -41,12 +41,14 @@ def q_step(x_s: Tensor, t: int, eps: Tensor, schedule: Schedule, s: int | None =
         t: the step to reach, 1 … T.
         eps: (B, *D) fresh standard normal noise.
         s: the step to leave, 0 … t − 1; t − 1 unless told.
+    Returns:
+        x_t: (B, *D), dtype and device of x_s.
     Raises:
         ValueError: shapes differ, or not 0 ≤ s < t ≤ T, both whole.
     """
     check_same_shape("x_s", x_s, "eps", eps)
     ratio, variance = _transition(s if s is not None else t - 1, t, schedule)
-    return ratio.item() * x_s + variance.sqrt().item() * eps
+    return (ratio.item() * x_s + variance.sqrt().item() * eps).to(x_s.dtype)
 
 
 def q_posterior(x_0: Tensor, x_t: Tensor, t: int, schedule: Schedule, s: int | None = None) -> tuple[Tensor, float]:

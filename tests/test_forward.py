@@ -40,6 +40,19 @@ def test_whole_numbers_are_refused_where_signal_and_noise_would_be_0_or_1():
             q_sample(x_0, 5, e, SCHEDULES["cosine"])
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_noise_of_another_width_leaves_the_datas_type(dtype):
+    schedule, x_0 = linear(10), torch.rand(2, 3)
+    eps = torch.tensor([[0.5, -1.0, 2.0], [0.0, 1.0, -0.25]])  # exact in every type
+    for t in (5, torch.tensor([5, 9])):
+        x_t = q_sample(x_0, t, eps.to(dtype), schedule)
+        assert x_t.dtype == torch.float32
+        torch.testing.assert_close(x_t, q_sample(x_0, t, eps, schedule), rtol=0, atol=torch.finfo(dtype).eps)
+    x_t = q_step(x_0, 5, eps.to(dtype), schedule)
+    assert x_t.dtype == torch.float32
+    torch.testing.assert_close(x_t, q_step(x_0, 5, eps, schedule), rtol=0, atol=torch.finfo(dtype).eps)
+
+
 @every_schedule
 @pytest.mark.parametrize("stride", [1, 7])
 def test_the_chains_mean_and_variance_are_the_closed_forms(schedule, stride):
