@@ -214,6 +214,15 @@ def test_unet_takes_one_time_for_all():
         torch.testing.assert_close(net(x, t), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_unet_takes_floats_of_any_width_in_the_type_of_its_weights(dtype):
+    net, (x, t, cond) = build(UNet, UNETS["context"]), inputs(UNETS["context"])
+    x, cond = x.to(dtype), cond.to(dtype)
+    with torch.no_grad():
+        assert torch.equal(net(x, t, cond), net(x.float(), t, cond.float()))
+        assert torch.equal(net(x.float(), t, cond), net(x.float(), t, cond.float()))
+
+
 def test_unet_without_labels_means_no_class():
     net, (x, t, _) = build(UNet, UNETS["classes"]), inputs(UNETS["classes"])
     torch.testing.assert_close(net(x, t), net(x, t, torch.full((3,), 3)), rtol=1e-4, atol=1e-5)

@@ -53,7 +53,7 @@ def as_labels(cond: Tensor | None, x: Tensor, num_classes: int) -> Tensor:
 
 
 def as_context(cond: Tensor | None, x: Tensor, context_dim: int | None) -> Tensor | None:
-    """The context, checked; None where the net has none."""
+    """The context, checked, in the type of x; None where the net has none."""
     if context_dim is None:
         if cond is not None:
             raise ValueError("cond is given, but this U-Net takes none; set num_classes or context_dim.")
@@ -67,4 +67,4 @@ def as_context(cond: Tensor | None, x: Tensor, context_dim: int | None) -> Tenso
     fits = cond.ndim == 3 and cond.shape[0] == x.shape[0] and cond.shape[2] == context_dim
     if not fits or not cond.is_floating_point():
         raise ValueError(f"cond is {cond.dtype} of shape {tuple(cond.shape)}; expected floats of shape {expected}.")
-    return cond
+    return cond.to(x.dtype)

@@ -163,18 +163,19 @@ class UNet(nn.Module):
         """Predict from x_t, t and a condition.
 
         Args:
-            x: (B, in_channels, H, W) float; H and W multiples of config.stem, otherwise free.
+            x: (B, in_channels, H, W) float of any width; H and W multiples of config.stem, otherwise free.
             t: (B,) int or float, or one time for all.
             cond: with num_classes, (B,) int64 labels in [0, num_classes], the last meaning "no class", or
                 None for no class anywhere. With context_dim, a (B, L, context_dim) float context.
                 Otherwise None.
         Returns:
-            (B, out_channels, H, W), dtype and device of x.
+            (B, out_channels, H, W), in the type of the weights, on the device of x.
         Raises:
             ValueError: a shape or type differs from these; or, for labels on the CPU, a label is out of range.
         """
         c = self.config
         check_x(x, c.in_channels, c.stem)
+        x = x.to(self.norm_out.weight.dtype)
         temb = self.time(as_times(t, x), x.dtype)
         context = None
         if self.classes is not None:
