@@ -27,6 +27,8 @@ class AutoencoderObjective(nn.Module):
         adversary: a discriminator with its place in the loss; it is trained along.
         perceptual: weight of a distance.
         distance: a function distance(x̂, x) -> (B,), such as `lpips` gives; needed where perceptual is not 0.
+    Raises:
+        ValueError: a perceptual weight without a distance.
     """
 
     def __init__(
@@ -40,6 +42,10 @@ class AutoencoderObjective(nn.Module):
         distance: Distance | None = None,
     ):
         super().__init__()
+        if perceptual and distance is None:
+            raise ValueError(
+                f"perceptual = {perceptual} weighs a distance: give one, such as lpips(), or leave it at 0"
+            )
         self.autoencoder, self.l1, self.kl = autoencoder, l1, kl
         self.adversary, self.perceptual, self.distance = adversary, perceptual, distance
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ldm_edu.forward import check_same_shape
+
 Distance = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -22,9 +24,10 @@ def lpips(device: torch.device | str = "cpu", *, download: bool = False) -> Dist
         device: where to compute.
         download: let torchvision fetch VGG's weights (528 MB) if they are not in its cache.
     Returns:
-        a function of two (B, 1 or 3, H, W) in [-1, 1], H and W 16 or more, that gives (B,).
+        a function of two (B, 1 or 3, H, W) float in [-1, 1], H and W 16 or more, that gives (B,) float32.
     Raises:
-        ValueError: the weights are not there, and may not be fetched.
+        ValueError: the weights are not there, and may not be fetched; of the function, pictures of other or different
+            shapes, or of whole numbers.
     """
     from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
     from torchvision.models import VGG16_Weights
@@ -39,7 +42,10 @@ def lpips(device: torch.device | str = "cpu", *, download: bool = False) -> Dist
         net = LearnedPerceptualImagePatchSimilarity("vgg").net.requires_grad_(False).to(device)
 
     def distance(a: Tensor, b: Tensor) -> Tensor:
+        check_same_shape("a", a, "b", b)
+        if a.ndim != 4 or a.shape[1] not in (1, 3) or min(a.shape[2:]) < 16:
+            raise ValueError(f"pictures must be (B, 1 or 3, H, W), H and W 16 or more, got {tuple(a.shape)}")
         # Not the metric itself, which refuses what passes a little beyond [-1, 1], as reconstructions do.
-        return net(a.expand(-1, 3, -1, -1), b.expand(-1, 3, -1, -1)).flatten()
+        return net(a.float().expand(-1, 3, -1, -1), b.float().expand(-1, 3, -1, -1)).flatten()
 
     return distance

@@ -8,6 +8,8 @@ import torch
 from tiny import TINY, blobs, weights
 
 from ldm_edu.cli import main
+from ldm_edu.nets.autoencoder import Autoencoder, AutoencoderConfig
+from ldm_edu.objectives import AutoencoderObjective
 from ldm_edu.perceptual import lpips
 from ldm_edu.train import train
 
@@ -77,6 +79,32 @@ def test_grey_is_three_equal_colours(home):
     distance = lpips()
     a, b = pair(channels=1)
     torch.testing.assert_close(distance(a, b), distance(a.expand(-1, 3, -1, -1), b.expand(-1, 3, -1, -1)))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "message"),
+    [
+        (torch.zeros(1, 2, 16, 16), torch.zeros(1, 2, 16, 16), r"must be \(B, 1 or 3, H, W\), .* got \(1, 2, 16, 16\)"),
+        (torch.zeros(1, 3, 16, 15), torch.zeros(1, 3, 16, 15), r"H and W 16 or more, got \(1, 3, 16, 15\)"),
+        (torch.zeros(3, 16, 16), torch.zeros(3, 16, 16), r"must be \(B, 1 or 3, H, W\)"),
+        (torch.zeros(2, 3, 16, 16), torch.zeros(1, 3, 16, 16), r"one shape, got \(2, 3, 16, 16\) and \(1, 3, 16, 16\)"),
+        (torch.zeros(1, 3, 16, 16), torch.zeros(1, 1, 16, 16), "one shape"),
+        (torch.zeros(1, 3, 16, 16).byte(), torch.zeros(1, 3, 16, 16), r"a must hold floats .*, got torch\.uint8"),
+    ],
+)
+def test_what_it_cannot_compare_is_refused(home, a, b, message):
+    with pytest.raises(ValueError, match=message):
+        lpips()(a, b)
+
+
+def test_floats_of_any_width_are_compared(home):
+    a, b = pair(size=16)
+    torch.testing.assert_close(lpips()(a.double(), b.half()), lpips()(a, b), rtol=1e-2, atol=1e-3)
+
+
+def test_a_weight_without_a_distance_is_refused():
+    with pytest.raises(ValueError, match=r"perceptual = 1\.0 weighs a distance: give one, such as lpips\(\)"):
+        AutoencoderObjective(Autoencoder(AutoencoderConfig()), 0.1, 0.0, perceptual=1.0)
 
 
 def test_an_autoencoder_is_trained_with_it(home, tmp_path):
