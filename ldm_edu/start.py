@@ -23,12 +23,22 @@ from ldm_edu.run_folder import flatten
 
 
 def model_config_for(config: TrainConfig, pictures: Pictures) -> ModelConfig:
-    """The model's configuration: the sizes asked for, the channels and the classes or words that the data have."""
+    """The model's configuration: the sizes asked for, the channels and the classes or words that the data have.
+
+    Raises:
+        ValueError: pictures of another size, sizes that do not fit together, or captions without a word to read.
+    """
     if pictures.size != config.size:
         raise ValueError(f"the pictures are {pictures.size} pixels wide, the configuration says {config.size}")
     text = None
     if config.conditional and pictures.captions:
-        text = dataclasses.replace(config.text, words=vocabulary(pictures.captions, config.least_words))
+        words = vocabulary(pictures.captions, config.least_words)
+        if not words:
+            raise ValueError(
+                f"no word stands in the captions of {config.data} {config.least_words} times or more (least_words), so "
+                "none would be read; lower it, or train without captions (--no-conditional)"
+            )
+        text = dataclasses.replace(config.text, words=words)
     classes = pictures.classes if config.conditional and pictures.labels is not None and text is None else ()
     autoencoder = dataclasses.replace(config.autoencoder, in_channels=pictures.channels) if config.latent else None
     inside = autoencoder.latent_channels if autoencoder else pictures.channels

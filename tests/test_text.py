@@ -39,8 +39,16 @@ def test_tokens_number_the_words():
 
 
 def test_one_string_is_refused():
-    with pytest.raises(ValueError, match="one string"):
-        tokenize("a red circle", CONFIG)
+    for call in (lambda text: tokenize(text, CONFIG), vocabulary):
+        with pytest.raises(ValueError, match=r"one string, expected a list of texts: use \['a red circle'\]"):
+            call("a red circle")
+
+
+@pytest.mark.parametrize("text", [None, 3, ["a"], b"a"])
+def test_what_is_no_text_is_refused(text):
+    for call in (lambda: tokenize(["a", text], CONFIG), lambda: vocabulary([text]), lambda: unread(text, CONFIG)):
+        with pytest.raises(ValueError, match="a text must be a string, got"):
+            call()
 
 
 def test_what_is_not_read_is_told():
@@ -55,7 +63,13 @@ def test_what_is_not_read_is_told():
         ({"heads": 0}, "heads must be 1 or more"),
         ({"width": 10, "heads": 4}, "multiple of heads, got 10 and 4"),
         ({"depth": -1}, "depth must be 0 or more"),
-        ({"words": ("a", "a")}, "a word twice"),
+        ({"words": ("a", "b", "a")}, "a word twice: 'a'"),
+        ({"words": ("a", "")}, "one word in lower case, as vocabulary gives them, got ''"),
+        ({"words": ("a", "Red")}, "got 'Red'"),
+        ({"words": ("a red",)}, "got 'a red'"),
+        ({"words": ("a", 3)}, "got 3"),
+        ({"words": (None, ["a"])}, "got None"),
+        ({"words": "red"}, "words must be a list of words, got one string: 'red'"),
     ],
 )
 def test_a_size_that_does_not_fit_is_refused(change, message):

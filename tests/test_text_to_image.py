@@ -145,3 +145,9 @@ def test_a_run_that_was_cut_goes_on_to_the_same_weights(tmp_path):
         train(CONFIG, captioned(), tmp_path / "cut", hooks=Hooks(samples=cut))
     train(CONFIG, captioned(), tmp_path / "cut", resume=True)
     assert_same(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
+
+
+def test_captions_without_a_word_to_read_are_refused():
+    config = dataclasses.replace(CONFIG, least_words=25)
+    with pytest.raises(ValueError, match=r"no word stands in the captions of digits 25 times or more \(least_words\)"):
+        model_config_for(config, captioned(24))

@@ -30,7 +30,8 @@ class TextConfig:
         depth: transformer blocks.
         heads: heads of each attention.
     Raises:
-        ValueError: a number below 1, heads that do not divide width, or a word twice.
+        ValueError: a number below 1, heads that do not divide width, a word twice, or what is no single word in lower
+            case, which no text would ever have.
     """
 
     words: tuple[str, ...] = ()
@@ -40,6 +41,8 @@ class TextConfig:
     heads: int = 4
 
     def __post_init__(self):
+        if isinstance(self.words, str):
+            raise ValueError(f"words must be a list of words, got one string: {self.words!r}")
         object.__setattr__(self, "words", tuple(self.words))
         for name in ("length", "width", "heads"):
             if getattr(self, name) < 1:
@@ -48,12 +51,21 @@ class TextConfig:
             raise ValueError(f"depth must be 0 or more, got {self.depth}")
         if self.width % self.heads:
             raise ValueError(f"width must be a multiple of heads, got {self.width} and {self.heads}")
-        if len(set(self.words)) != len(self.words):
-            raise ValueError("the vocabulary has a word twice")
+        for word in self.words:
+            if not isinstance(word, str) or split_words(word) != [word]:
+                raise ValueError(f"words must each be one word in lower case, as vocabulary gives them, got {word!r}")
+        if twice := [word for word, count in Counter(self.words).items() if count > 1]:
+            raise ValueError(f"the vocabulary has a word twice: {twice[0]!r}")
 
 
 def split_words(text: str) -> list[str]:
-    """A text's words and punctuation marks, in lower case."""
+    """A text's words and punctuation marks, in lower case.
+
+    Raises:
+        ValueError: no text.
+    """
+    if not isinstance(text, str):
+        raise ValueError(f"a text must be a string, got {text!r}")
     return re.findall(r"\w+|[^\w\s]", text.lower())
 
 
@@ -63,7 +75,13 @@ def vocabulary(texts: Iterable[str], least: int = 1) -> tuple[str, ...]:
     Args:
         texts: the captions of the training set.
         least: a word that is rarer stays outside, so that training meets unknown words too.
+    Returns:
+        the words, each once; none where no text has any.
+    Raises:
+        ValueError: one string instead of several, or something that is no text.
     """
+    if isinstance(texts, str):
+        raise ValueError(f"got one string, expected a list of texts: use [{texts!r}]")
     count = Counter(word for text in texts for word in split_words(text))
     return tuple(sorted((w for w, n in count.items() if n >= least), key=lambda w: (-count[w], w)))
 
@@ -74,7 +92,7 @@ def tokenize(texts: Sequence[str], config: TextConfig) -> Tensor:
     An empty text is all 0: it means "no text". A text longer than config.length is cut.
 
     Raises:
-        ValueError: one string instead of a list of them.
+        ValueError: one string instead of a list of them, or something that is no text.
     """
     if isinstance(texts, str):
         raise ValueError(f"got one string, expected a list of texts: use [{texts!r}]")
