@@ -31,6 +31,11 @@ def generator_loss(made: Tensor) -> Tensor:
     """−mean D(x̂): the decoder is rewarded for high scores.
 
     Source: Lim and Ye 2017 (arXiv 1705.02894).
+
+    Args:
+        made: the discriminator's scores of reconstructions, any shape.
+    Returns:
+        the scalar loss, float32.
     """
     return -made.float().mean()
 
@@ -50,7 +55,7 @@ class Balance(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, g: Tensor, h: Tensor) -> tuple[Tensor, None]:
-        """The gradients of the two."""
+        """g, h of x's shape, the gradients of the two; that of x."""
         return g + ctx.weight * g.norm() * F.normalize(h.flatten(), dim=0).view_as(h), None
 
 

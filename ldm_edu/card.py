@@ -117,8 +117,8 @@ def overview(
     """Write the picture of a run: real, their reconstructions, samples, and the training pictures nearest to some.
 
     Args:
-        samples: what the model drew for its classes, or for the training captions.
-        unseen: what it drew for the held-out captions, as `draw_samples` does; None without captions.
+        samples: (N, C, H, W) in [-1, 1], what the model drew for its classes, or for the training captions.
+        unseen: (M, C, H, W), what it drew for the held-out captions, as `draw_samples` does; None without captions.
     """
     device = model.latent_mean.device
     trained_on = to_float(training.pixels).to(device)

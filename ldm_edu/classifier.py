@@ -76,5 +76,5 @@ def train_classifier(
 
 @torch.no_grad()
 def in_batches(function, pictures: Tensor, batch: int = 500) -> Tensor:
-    """Apply a function of pictures to many, some at a time."""
+    """Apply a function of pictures (B, C, H, W) to many (N, C, H, W), `batch` at a time; its results, joined."""
     return torch.cat([function(part) for part in pictures.split(batch)])

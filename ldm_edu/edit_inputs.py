@@ -73,18 +73,22 @@ def denoiser_for(model: LatentDiffusion, condition: Condition, count: int) -> De
 
 @torch.no_grad()
 def to_latent(model: LatentDiffusion, pictures: Tensor) -> Tensor:
-    """Check pictures (B, C, S, S) and encode them, as float32."""
+    """Check pictures (B, C, S, S) as `check_pictures` does, and encode them: (B, c, h, w) float32."""
     return model.encode(check_pictures(model, pictures)).float()
 
 
 @torch.no_grad()
 def to_pictures(model: LatentDiffusion, latent: Tensor) -> Tensor:
-    """Decode latents to (B, C, S, S) float32, held in [-1, 1]."""
+    """Decode latents (B, c, h, w) to (B, C, S, S) float32, held in [-1, 1]."""
     return model.decode(latent.to(model.latent_mean.dtype)).float().clamp(-1, 1)
 
 
 def check_pictures(model: LatentDiffusion, pictures: Tensor) -> Tensor:
-    """Pictures on the model's device and in its type, or ValueError where they don't fit it."""
+    """Pictures (B, C, S, S) on the model's device and in its type.
+
+    Raises:
+        ValueError: another shape, no picture, whole numbers, or values outside [-1, 1].
+    """
     config = model.config
     shape = (config.channels, config.size, config.size)
     if pictures.ndim != 4 or pictures.shape[1:] != shape or len(pictures) == 0:

@@ -103,6 +103,10 @@ def check_same_shape(name_a: str, a: Tensor, name_b: str, b: Tensor) -> None:
     """Raise ValueError where two tensors that are added differ in shape, or are not of floats.
 
     Broadcasting would hide a bug, and so would whole numbers: signal and noise, in their type, are 0 or 1.
+
+    Args:
+        name_a, name_b: what the message calls them.
+        a, b: (B, *D) float.
     """
     for name, x in ((name_a, a), (name_b, b)):
         if not x.is_floating_point():

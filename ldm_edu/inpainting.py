@@ -91,7 +91,11 @@ def repaint(
 
 
 def check_mask(mask: Tensor, pictures: Tensor) -> Tensor:
-    """A mask (B, 1, H, W) of zeros and ones as bool, or ValueError."""
+    """A mask (B, 1, H, W) of zeros and ones, of any type, for pictures (B, C, H, W), as bool.
+
+    Raises:
+        ValueError: another shape, other values, or a picture with nothing to fill or nothing known.
+    """
     expected = (len(pictures), 1, *pictures.shape[2:])
     if mask.shape != expected:
         raise ValueError(f"mask must have shape {expected}, one for each picture, got {tuple(mask.shape)}")
@@ -143,7 +147,7 @@ def fill_plain(pictures: Tensor, mask: Tensor) -> Tensor:
 
 
 def paste_known(new: Tensor, pictures: Tensor, mask: Tensor) -> Tensor:
-    """The new picture in the hole, the given one's very pixels elsewhere."""
+    """New pictures (B, C, H, W) in the hole, mask (B, 1, H, W) bool, the given ones' very pixels elsewhere."""
     return torch.where(mask, new, pictures)
 
 

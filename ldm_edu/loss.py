@@ -121,7 +121,8 @@ def elbo(denoise: Denoise, x_0: Tensor, schedule: Schedule, *, generator: torch.
 
     Args:
         denoise: denoise(x_t, t) -> Prediction.
-        x_0: (B, *D).
+        x_0: (B, *D) float.
+        generator: where the noise comes from.
     Returns:
         Bound: prior (B,), steps (B, T−1) for t = 2 … T, reconstruction (B,).
     """
@@ -153,6 +154,12 @@ def kl_gaussian(mean_a: Tensor, var_a: Tensor | float, mean_b: Tensor, var_b: Te
     """KL(N(m_a, a) ‖ N(m_b, b)) of each entry, in nats:  ½ (log b/a + (a + (m_a − m_b)²)/b − 1).
 
     Source: Kingma and Welling 2014 (arXiv 1312.6114), Appendix B; notebook 03.
+
+    Args:
+        mean_a, mean_b: of one shape, any.
+        var_a, var_b: positive, numbers or of a shape that broadcasts with the means.
+    Returns:
+        of the means' shape, 0 or more.
     """
     var_a, var_b = (torch.as_tensor(v, dtype=mean_a.dtype, device=mean_a.device) for v in (var_a, var_b))
     return (torch.log(var_b / var_a) + (var_a + (mean_a - mean_b).square()) / var_b - 1) / 2

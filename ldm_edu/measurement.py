@@ -57,7 +57,7 @@ def downsample(pictures: Tensor, factor: int) -> Tensor:
 
 
 def enlarge(pictures: Tensor, factor: int) -> Tensor:
-    """Bicubic interpolation to `factor` times the height and width."""
+    """Bicubic interpolation: (B, C, H, W) to (B, C, factor · H, factor · W); it may pass a little beyond [-1, 1]."""
     return F.interpolate(pictures, scale_factor=factor, mode="bicubic", align_corners=False)
 
 

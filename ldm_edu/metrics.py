@@ -66,6 +66,11 @@ def frechet_distance(samples: Tensor, reference: Tensor, classifier: Classifier)
     The formula of FID with another network, so comparable only within one classifier.
 
     Source: Heusel et al. 2017 (arXiv 1706.08500), Eq. 6, as torchmetrics computes it; notebook 13.
+
+    Args:
+        samples, reference: (N, C, H, W) and (M, C, H, W) in [-1, 1]; N and M 2 or more, as covariances need.
+    Returns:
+        the distance, 0 or more.
     """
     from torchmetrics.image.fid import FrechetInceptionDistance
 

@@ -19,6 +19,10 @@ def slerp(a: Tensor, b: Tensor, u: float) -> Tensor:
     Args:
         a, b: (B, *D); where they point the same way, or opposite ways, they are mixed on the straight line.
         u: in [0, 1]; 0 gives a, 1 gives b.
+    Returns:
+        (B, *D).
+    Raises:
+        ValueError: shapes differ, or whole numbers instead of floats.
     """
     check_same_shape("a", a, "b", b)
     flat_a, flat_b = a.flatten(1), b.flatten(1)
@@ -38,6 +42,8 @@ def match_statistics(latent: Tensor, style: Tensor) -> Tensor:
     Args:
         latent: (B, c, h, w).
         style: (B, c, *, *) or (1, c, *, *); its size may differ.
+    Returns:
+        (B, c, h, w).
     Raises:
         ValueError: shapes that do not fit.
     """

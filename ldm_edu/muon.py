@@ -47,7 +47,11 @@ class Muon(torch.optim.AdamW):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
-        """One step from the gradients, which it takes away from the parameters that are Muon's."""
+        """One step from the gradients, which it takes away from the parameters that are Muon's.
+
+        Raises:
+            ValueError: a closure, which it cannot call again.
+        """
         if closure is not None:
             raise ValueError("Muon takes no closure; compute the gradients before the step")
         for group in self.param_groups:

@@ -106,7 +106,11 @@ def _or_none(kind: type) -> Callable[[str], object]:
 
 
 def numbers(text: str) -> tuple[int, ...]:
-    """ "1,2,4" as numbers; "none" as an empty tuple."""
+    """ "1,2,4" as numbers; "none" as an empty tuple.
+
+    Raises:
+        typer.BadParameter: no such list.
+    """
     try:
         return () if text.lower() in ("", "none") else tuple(int(n) for n in text.split(","))
     except ValueError:
@@ -114,7 +118,11 @@ def numbers(text: str) -> tuple[int, ...]:
 
 
 def weights(text: str) -> tuple[float, ...]:
-    """ "1,2.5" as numbers."""
+    """ "1,2.5" as numbers.
+
+    Raises:
+        typer.BadParameter: no such list.
+    """
     try:
         return tuple(float(n) for n in text.split(","))
     except ValueError:

@@ -29,7 +29,11 @@ def device() -> torch.device:
 
 
 def pick_device(name: str) -> str:
-    """The device that a name stands for."""
+    """The device that a name stands for.
+
+    Raises:
+        ValueError: a name that is none of auto, cpu and cuda, or cuda where there is none.
+    """
     if name not in ("auto", "cpu", "cuda"):
         raise ValueError(f"--device must be auto, cpu or cuda, got {name!r}")
     if name == "cuda" and not torch.cuda.is_available():
@@ -38,7 +42,11 @@ def pick_device(name: str) -> str:
 
 
 def pick_precision(name: str, device: str) -> Literal["no", "fp16", "bf16"]:
-    """The precision of products and convolutions that a name stands for on a device, cpu or cuda."""
+    """The precision of products and convolutions that a name stands for on a device, cpu or cuda.
+
+    Raises:
+        ValueError: fp16 on a CPU.
+    """
     if name == "fp16" and device == "cpu":
         raise ValueError("--precision fp16 needs a GPU; on a CPU use auto, bf16 or no")
     if name == "auto":

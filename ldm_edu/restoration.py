@@ -170,7 +170,11 @@ class PictureConditioned(nn.Module):
         self.unet = unet
 
     def forward(self, x_t: Tensor, t: Tensor | int, cond: Tensor) -> Tensor:
-        """x_t (B, C, H, W), cond (B, C', H, W); (B, C, H, W)."""
+        """x_t (B, C, H, W), t (B,) or one time, cond (B, C', H, W) in [-1, 1]; the answer (B, C, H, W).
+
+        Raises:
+            ValueError: no cond, or one of another height, width or number than x_t.
+        """
         if cond is None or cond.ndim != 4 or len(cond) != len(x_t) or cond.shape[2:] != x_t.shape[2:]:
             given = None if cond is None else tuple(cond.shape)
             raise ValueError(

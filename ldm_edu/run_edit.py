@@ -55,7 +55,11 @@ def run_edit(
     device: str,
     force: bool,
 ) -> None:
-    """Noise a picture and denoise it towards a condition; or invert it by DDIM and walk down under another one."""
+    """Noise a picture and denoise it towards a condition; or invert it by DDIM and walk down under another one.
+
+    Raises:
+        ValueError: options that contradict each other, a file that cannot be taken, or a place that is taken.
+    """
     if source and not invert:
         raise ValueError(f"--source {source!r} says what the picture shows, which only --invert uses; add --invert")
     if invert and eta:
@@ -107,7 +111,11 @@ def run_inpaint(
     device: str,
     force: bool,
 ) -> None:
-    """Fill a hole: the model sees a square window around it; all pixels outside the hole stay the very same."""
+    """Fill a hole: the model sees a square window around it; all pixels outside the hole stay the very same.
+
+    Raises:
+        ValueError: not one of mask and box, a hole that is empty or leaves nothing known, or files as for `run_edit`.
+    """
     if (mask is None) == (box is None):
         raise ValueError("say what to fill by either --mask FILE, white where to fill, or --box X0,Y0,X1,Y1")
     place = place_for(picture, out, "inpainted", force=force, others=() if mask is None else (mask,))
@@ -163,7 +171,11 @@ def laid_back(square: Tensor, top: int, left: int, size: tuple[int, int]) -> Ten
 
 
 def box_hole(box: tuple[int, ...], picture: Picture) -> np.ndarray:
-    """A box of pixels, x0, y0, x1, y1 with x1 and y1 outside it, as a hole (H, W) of a picture."""
+    """A box of pixels, x0, y0, x1, y1 with x1 and y1 outside it, as a hole (H, W) of a picture.
+
+    Raises:
+        ValueError: a box that is empty or reaches beyond the picture.
+    """
     height, width = picture.size
     if len(box) != 4 or not (0 <= box[0] < box[2] <= width and 0 <= box[1] < box[3] <= height):
         raise ValueError(

@@ -36,7 +36,11 @@ def run_generate(
     scale: int,
     device: str,
 ) -> None:
-    """Draw pictures and write them as one grid (.png) or as single files (a folder)."""
+    """Draw pictures and write them as one grid (.png) or as single files (a folder).
+
+    Raises:
+        ValueError: a number out of its range, another ending than .png, or a condition that the model does not take.
+    """
     if count < 1 or scale < 1 or batch < 1:
         raise ValueError(f"--count, --scale and --batch must be 1 or more, got {count}, {scale} and {batch}")
     if not math.isfinite(guidance):
@@ -77,7 +81,11 @@ def run_generate(
 
 
 def pick_labels(label: str | None, count: int, classes: tuple[str, ...]) -> torch.Tensor | None:
-    """Labels for `count` pictures: the class asked for, or all in turn."""
+    """Labels (count,) int64: the class asked for, by name or number, or all in turn; None for a model without classes.
+
+    Raises:
+        ValueError: a label that the model does not have.
+    """
     if label is None:
         return torch.arange(count) % len(classes) if classes else None
     if not classes:

@@ -38,7 +38,11 @@ def run_upscale(
     device: str,
     force: bool,
 ) -> None:
-    """Draw a picture whose mean over each factor × factor block is the given picture's pixel."""
+    """Draw a picture whose mean over each factor × factor block is the given picture's pixel.
+
+    Raises:
+        ValueError: a factor that the model or the size does not allow, draws below 1, or files as for `run_edit`.
+    """
     if factor not in (2, 4):
         raise ValueError(f"--factor must be 2 or 4, got {factor}")
     check_draws(draws)
@@ -86,6 +90,9 @@ def run_denoise(
 
     A model of pixels gives the posterior mean in one call, unless draws are asked for. To a latent model noise on
     pixels is a measurement of what it decodes, so it draws.
+
+    Raises:
+        ValueError: a sigma that is not positive, draws below 1, or files as for `run_edit`.
     """
     if not 0 < sigma < math.inf:
         raise ValueError(f"--sigma must be a positive number, the noise's deviation in values of 0 to 255, got {sigma}")
@@ -110,7 +117,11 @@ def run_denoise(
 
 
 def check_draws(draws: int) -> None:
-    """Refuse to average nothing."""
+    """Refuse to average nothing.
+
+    Raises:
+        ValueError: draws below 1.
+    """
     if draws < 1:
         raise ValueError(f"--draws must be 1 or more, got {draws}")
 

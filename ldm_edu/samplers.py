@@ -155,7 +155,7 @@ def encode(denoise: Denoise, x: Tensor, ts: Sequence[int], schedule: Schedule, *
 
 
 def last(steps: Iterator[Tensor]) -> Tensor:
-    """Run a sampler to its end and keep only the last x."""
+    """Run a sampler to its end and keep only the last x, (B, *D)."""
     return deque(steps, maxlen=1).pop()
 
 
@@ -178,7 +178,7 @@ def prior_sample(
 
 
 def normal_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Standard normal noise of x's shape, made on the generator's device so that a seed means one thing."""
+    """Standard normal noise like x (B, *D), made on the generator's device so that a seed means one thing."""
     device = x.device if generator is None else generator.device
     return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=device).to(x.device)
 

@@ -77,7 +77,7 @@ class Schedule:
 
     @property
     def alpha_bar(self) -> Tensor:
-        """ᾱ_t = signal², (T+1,), with ᾱ_0 = 1. Variance-preserving schedules only."""
+        """ᾱ_t = signal², (T+1,), with ᾱ_0 = 1. Variance-preserving schedules only: ValueError for others."""
         if not self.is_variance_preserving:
             raise ValueError("alpha_bar, alpha and beta exist only where signal² + noise² = 1; use signal and noise")
         return self.signal**2
@@ -126,13 +126,23 @@ def from_betas(betas: Tensor) -> Schedule:
 
 
 def linear(T: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> Schedule:
-    """β_t rises linearly. Source: Ho et al. 2020 (arXiv 2006.11239), §4."""
+    """β_t rises linearly from beta_start at t = 1 to beta_end at t = T.
+
+    Source: Ho et al. 2020 (arXiv 2006.11239), §4; notebook 01.
+    Raises:
+        ValueError: T is not a whole number of at least 1, or a β lies outside (0, 1).
+    """
     _check_T(T)
     return from_betas(torch.linspace(beta_start, beta_end, T, dtype=torch.float64))
 
 
 def scaled_linear(T: int = 1000, beta_start: float = 0.00085, beta_end: float = 0.012) -> Schedule:
-    """√β_t rises linearly: Stable Diffusion's. Source: Rombach et al. 2022 (arXiv 2112.10752), code."""
+    """√β_t rises linearly, β_t from beta_start at t = 1 to beta_end at t = T: Stable Diffusion's.
+
+    Source: Rombach et al. 2022 (arXiv 2112.10752), code.
+    Raises:
+        ValueError: T is not a whole number of at least 1, or a β lies outside (0, 1).
+    """
     _check_T(T)
     return from_betas(torch.linspace(beta_start**0.5, beta_end**0.5, T, dtype=torch.float64) ** 2)
 
@@ -141,6 +151,8 @@ def cosine(T: int = 1000, s: float = 0.008, max_beta: float = 0.999) -> Schedule
     """ᾱ_t = f(t) / f(0), f(t) = cos²(((t/T + s) / (1 + s)) · π/2), each β_t held below max_beta.
 
     Source: Nichol and Dhariwal 2021 (arXiv 2102.09672), Eq. 17; notebook 01.
+    Raises:
+        ValueError: T is not a whole number of at least 1, or a β lies outside (0, 1).
     """
     _check_T(T)
     f = torch.cos((torch.arange(T + 1, dtype=torch.float64) / T + s) / (1 + s) * math.pi / 2) ** 2
@@ -151,6 +163,8 @@ def variance_exploding(T: int = 1000, sigma_min: float = 0.01, sigma_max: float 
     """x_t = x_0 + σ_t ε, with σ_t geometric from sigma_min at t = 1 to sigma_max at t = T.
 
     Source: Song et al. 2021 (arXiv 2011.13456), §3.4; notebook 01.
+    Raises:
+        ValueError: T is not a whole number of at least 1, or not 0 < sigma_min < sigma_max.
     """
     _check_T(T)
     if not 0 < sigma_min < sigma_max:
@@ -163,6 +177,8 @@ def straight(T: int = 1000) -> Schedule:
     """x_t = (1 − t/T) x_0 + (t/T) ε, the straight path of flow matching (whose velocity is ε − x_0, not our v).
 
     Source: Lipman et al. 2023 (arXiv 2210.02747), Eq. 22 with time reversed and σ_min = 0; notebook 12.
+    Raises:
+        ValueError: T is not a whole number of at least 1.
     """
     _check_T(T)
     noise = torch.arange(T + 1, dtype=torch.float64) / T
@@ -214,7 +230,15 @@ def timesteps(
 
 
 def at(values: Tensor, t: Tensor | int, like: Tensor) -> Tensor:
-    """Look up values[t] in the dtype and device of `like`, shaped to broadcast over its batch."""
+    """Look up values[t] in the dtype and device of `like`, shaped to broadcast over its batch.
+
+    Args:
+        values: (T+1,).
+        t: (B,) int64 in [0, T], or one whole number.
+        like: (B, *D).
+    Returns:
+        (B, 1, …, 1) with as many axes as `like`; for one number, ().
+    """
     if not isinstance(t, Tensor):  # one number: left on the CPU, where it mixes with any device without a copy
         return values[t].to(like.dtype)
     picked = values.to(like.device, like.dtype)[t]

@@ -80,8 +80,8 @@ def score(
     """Score samples and reconstructions; every figure stands beside the one that real held-out pictures get.
 
     Args:
-        samples, labels: as `draw_samples` gives them.
-        unseen: what the model drew for the held-out captions, where there are captions.
+        samples, labels: (N, C, H, W) in [-1, 1] and (N,) or None, as `draw_samples` gives them.
+        unseen: (M, C, H, W), what the model drew for the held-out captions, where there are captions.
     Returns:
         name -> number; what each is, SCORES says.
     """
@@ -122,7 +122,8 @@ def caption_scores(
     """How often pictures of `scenes` obey their captions, as the exact reader sees it.
 
     Args:
-        samples, unseen: what the model drew for the training captions and the held-out ones, as `draw_samples` does.
+        samples, unseen: (N, C, H, W) in [-1, 1], what the model drew for the training captions and for the held-out
+            ones, as `draw_samples` does.
     """
     from ldm_edu.data.shapes import obeys
 

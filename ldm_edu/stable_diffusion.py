@@ -99,7 +99,7 @@ class ZeroBased(nn.Module):
         return self.unet.config
 
     def forward(self, x: Tensor, t: Tensor | int | float, cond: Tensor | None = None) -> Tensor:
-        """As UNet.forward, with t in [1, T]."""
+        """As UNet.forward: x (B, C, H, W), with t in [1, T]."""
         return self.unet(x, t - 1, cond)
 
 

@@ -213,7 +213,11 @@ def encode_all(
 
 
 def make_accelerator(config: TrainConfig, out: Path) -> Accelerator:
-    """Accelerate's view of the machine: device, processes, precision, trackers."""
+    """Accelerate's view of the machine: device, processes, precision, trackers.
+
+    Raises:
+        ValueError: a device or precision that is not there, or no package tensorboard where it was asked for.
+    """
     device = pick_device(config.device)
     cpu, precision = device == "cpu", pick_precision(config.precision, device)
     if config.tensorboard:

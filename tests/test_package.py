@@ -1,7 +1,10 @@
 """Importing the library takes torch and numpy only, and says nothing."""
 
+import ast
 import importlib
 import pkgutil
+import re
+from pathlib import Path
 
 import pytest
 from tiny import finished, python
@@ -53,3 +56,21 @@ def test_the_command_line_imports_only_what_parses_options():
 @pytest.mark.parametrize("name", [n for n in LIBRARY if n != "ldm_edu.data"])
 def test_every_module_says_what_it_is(name):
     assert importlib.import_module(name).__doc__
+
+
+def public_functions(module):
+    """(name, node) of each function and method of a module, those of private classes and private ones left out."""
+    for node in ast.parse(Path(module.__file__).read_text(encoding="utf-8")).body:
+        inside = node.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_") else [node]
+        for function in inside:
+            if isinstance(function, ast.FunctionDef) and not function.name.startswith("_"):
+                yield function.name, function
+
+
+@pytest.mark.parametrize("name", [n for n in LIBRARY if ".check" not in n and ".grading" not in n])
+def test_every_public_function_says_what_it_does_and_what_it_raises(name):
+    for function, node in public_functions(importlib.import_module(name)):
+        said = ast.get_docstring(node)
+        assert said, f"{name}.{function} has no docstring"
+        raises = any(isinstance(n, ast.Raise) and n.exc is not None for n in ast.walk(node))
+        assert not raises or re.search("Raise|[eE]rror", said), f"{name}.{function} does not say what it raises"

@@ -62,7 +62,7 @@ class Pictures:
 
 
 def to_float(pixels: Tensor) -> Tensor:
-    """Bytes 0 … 255 to float32 in [-1, 1]."""
+    """Bytes 0 … 255 to float32 in [-1, 1], of the same shape, which is any."""
     return pixels.float() / 127.5 - 1
 
 
@@ -80,7 +80,7 @@ def mirrored(pictures: Pictures) -> Pictures:
 
 
 def to_bytes(pictures: Tensor) -> Tensor:
-    """Floats in [-1, 1] to the nearest of 0 … 255, what lies outside clipped."""
+    """Floats in [-1, 1] of any shape to the nearest of 0 … 255, uint8; what lies outside is clipped."""
     return ((pictures.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 

@@ -38,7 +38,7 @@ def three_gaussians_mixture() -> Mixture:
 
 
 def sample_mixture(mixture: Mixture, n: int, generator: torch.Generator | None = None) -> Tensor:
-    """Draw (n, 2) float32 points from a mixture."""
+    """Draw (n, 2) float32 points, n ≥ 1, from a mixture."""
     _check_n(n)
     which = torch.multinomial(mixture.weights, n, replacement=True, generator=generator)
     spread = mixture.variances.sqrt()[which, None]
@@ -46,17 +46,17 @@ def sample_mixture(mixture: Mixture, n: int, generator: torch.Generator | None =
 
 
 def eight_gaussians(n: int, generator: torch.Generator | None = None) -> Tensor:
-    """Draw (n, 2) float32 points from `eight_gaussians_mixture`."""
+    """Draw (n, 2) float32 points, n ≥ 1, from `eight_gaussians_mixture`."""
     return sample_mixture(eight_gaussians_mixture(), n, generator)
 
 
 def three_gaussians(n: int, generator: torch.Generator | None = None) -> Tensor:
-    """Draw (n, 2) float32 points from `three_gaussians_mixture`."""
+    """Draw (n, 2) float32 points, n ≥ 1, from `three_gaussians_mixture`."""
     return sample_mixture(three_gaussians_mixture(), n, generator)
 
 
 def moons(n: int, generator: torch.Generator | None = None) -> Tensor:
-    """Draw (n, 2) float32 points from two interlocking half circles with a little noise."""
+    """Draw (n, 2) float32 points, n ≥ 1, from two interlocking half circles with a little noise."""
     _check_n(n)
     angle = math.pi * torch.rand(n, generator=generator)
     upper = torch.rand(n, generator=generator) < 0.5
@@ -69,7 +69,7 @@ def moons(n: int, generator: torch.Generator | None = None) -> Tensor:
 
 
 def spiral(n: int, generator: torch.Generator | None = None) -> Tensor:
-    """Draw (n, 2) float32 points from two spiral arms of one and a half turns each."""
+    """Draw (n, 2) float32 points, n ≥ 1, from two spiral arms of one and a half turns each."""
     _check_n(n)
     angle = 3 * math.pi * torch.rand(n, generator=generator).sqrt()  # the root spreads them evenly by area
     arm = torch.where(torch.rand(n, generator=generator) < 0.5, 1.0, -1.0)
@@ -79,7 +79,7 @@ def spiral(n: int, generator: torch.Generator | None = None) -> Tensor:
 
 
 def checkerboard(n: int, generator: torch.Generator | None = None) -> Tensor:
-    """Draw (n, 2) float32 points, uniform on the 8 dark squares of a 4×4 board of side 2√3."""
+    """Draw (n, 2) float32 points, n ≥ 1, uniform on the 8 dark squares of a 4×4 board of side 2√3."""
     _check_n(n)
     column = torch.randint(4, (n,), generator=generator)
     row = 2 * torch.randint(2, (n,), generator=generator) + column % 2

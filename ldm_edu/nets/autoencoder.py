@@ -82,7 +82,7 @@ class Gaussian(NamedTuple):
         return torch.exp(0.5 * self.logvar)
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """Draw  mean + std · z,  z standard normal, drawn on the generator's device."""
+        """Draw  mean + std · z,  z standard normal, drawn on the generator's device; (B, latent_channels, h, w)."""
         device = self.mean.device if generator is None else generator.device
         z = torch.randn(self.mean.shape, generator=generator, device=device, dtype=self.mean.dtype)
         return self.mean + self.std * z.to(self.mean.device)
@@ -122,6 +122,7 @@ class Encoder(nn.Module):
         self.conv_out = nn.Conv2d(now, 2 * c.latent_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, H, W) to (B, 2 · latent_channels, H / factor, W / factor)."""
         h = self.conv_in(F.pixel_unshuffle(x, self.stem) if self.stem > 1 else x)
         for stage in self.down:
             for block in stage.res:
@@ -155,6 +156,7 @@ class Decoder(nn.Module):
         self.conv_out = nn.Conv2d(now, c.in_channels * c.stem**2, 3, padding=1)
 
     def forward(self, latent: Tensor) -> Tensor:
+        """(B, latent_channels, h, w) to (B, in_channels, h · factor, w · factor)."""
         h = through_middle(self.middle, self.conv_in(latent))
         for stage in self.up:
             for block in stage.res:
@@ -239,7 +241,7 @@ def middle(channels: int, config: AutoencoderConfig) -> Stage:
 
 
 def through_middle(stage: Stage, h: Tensor) -> Tensor:
-    """Apply the bottom."""
+    """Apply the bottom: (B, channels, h, w) to the same shape."""
     h = stage.res[0](h)
     if stage.attn:
         h = stage.attn[0](h)

@@ -5,7 +5,11 @@ from torch import Tensor
 
 
 def as_floats(name: str, x: Tensor, like: Tensor) -> Tensor:
-    """x in the type of the weights; whole numbers are refused, for bytes would pass as pictures far too bright."""
+    """x, of any shape, in the type of `like`, one of the weights.
+
+    Raises:
+        ValueError: whole numbers: bytes would pass as pictures far too bright.
+    """
     if not x.is_floating_point():
         raise ValueError(
             f"{name} must be floats, got {x.dtype}: pictures are in [-1, 1], as ldm_edu.data.pictures.to_float makes "
@@ -15,7 +19,11 @@ def as_floats(name: str, x: Tensor, like: Tensor) -> Tensor:
 
 
 def check_x(x: Tensor, channels: int, stem: int) -> None:
-    """Refuse an x that isn't (B, channels, H, W) float with H and W multiples of stem."""
+    """Refuse an x that isn't (B, channels, H, W) float with H and W multiples of stem.
+
+    Raises:
+        ValueError: what it is, and what was expected.
+    """
     if x.ndim != 4 or x.shape[1] != channels or not x.is_floating_point():
         raise ValueError(f"x is {x.dtype} of shape {tuple(x.shape)}; expected floats of shape (B, {channels}, H, W).")
     if x.shape[2] % stem or x.shape[3] % stem:
@@ -23,7 +31,11 @@ def check_x(x: Tensor, channels: int, stem: int) -> None:
 
 
 def as_times(t: Tensor | int | float, x: Tensor) -> Tensor:
-    """t as (B,) or, where it is one time for all, (1,)."""
+    """t as (B,) or, where it is one time for all, (1,).
+
+    Raises:
+        ValueError: t is neither one number nor one for each example of x.
+    """
     t = torch.as_tensor(t, device=x.device)
     if t.ndim == 0:
         return t.reshape(1)
@@ -35,7 +47,11 @@ def as_times(t: Tensor | int | float, x: Tensor) -> Tensor:
 
 
 def as_labels(cond: Tensor | None, x: Tensor, num_classes: int) -> Tensor:
-    """The labels as (B,), or (1,) of "no class" for None."""
+    """The labels as (B,), or (1,) of "no class" for None.
+
+    Raises:
+        ValueError: labels that are not (B,) int64, or, on the CPU, outside [0, num_classes].
+    """
     if cond is None:
         return torch.full((1,), num_classes, device=x.device)
     if cond.shape != x.shape[:1] or cond.dtype != torch.int64:
@@ -53,7 +69,11 @@ def as_labels(cond: Tensor | None, x: Tensor, num_classes: int) -> Tensor:
 
 
 def as_context(cond: Tensor | None, x: Tensor, context_dim: int | None) -> Tensor | None:
-    """The context, checked, in the type of x; None where the net has none."""
+    """The context (B, L, context_dim), checked, in the type of x; None where the net has none.
+
+    Raises:
+        ValueError: a context that is not (B, L, context_dim) float, a missing one, or one for a net without.
+    """
     if context_dim is None:
         if cond is not None:
             raise ValueError("cond is given, but this U-Net takes none; set num_classes or context_dim.")
