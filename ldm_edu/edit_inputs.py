@@ -80,7 +80,7 @@ def to_latent(model: LatentDiffusion, pictures: Tensor) -> Tensor:
 @torch.no_grad()
 def to_pictures(model: LatentDiffusion, latent: Tensor) -> Tensor:
     """Decode latents (B, c, h, w) to (B, C, S, S) float32, held in [-1, 1]."""
-    return model.decode(latent.to(model.latent_mean.dtype)).float().clamp(-1, 1)
+    return model.decode(latent).float().clamp(-1, 1)
 
 
 def check_pictures(model: LatentDiffusion, pictures: Tensor) -> Tensor:

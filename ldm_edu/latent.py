@@ -133,9 +133,8 @@ class LatentDiffusion(nn.Module):
             guidance, interval: see `make_denoiser`.
             clip: hold x̂_0 in [-1, 1] where it is a picture; without it the answer has a gradient everywhere.
         """
-        dtype = self.latent_mean.dtype  # of the networks; the sampler itself works in float32
         return make_denoiser(
-            lambda x, t, cond: self.unet(x.to(dtype), t, cond),
+            self.unet,
             self.schedule,
             self.config.target,
             cond=cond,
@@ -214,7 +213,7 @@ class LatentDiffusion(nn.Module):
         for x, cond, uncond in zip(start.split(batch), conds, unconds, strict=True):
             denoise = self.denoiser(cond, uncond, guidance=guidance, interval=interval)
             x = last(walk(denoise, x, ts, self.schedule, generator=generator, after_step=after_step, **options))
-            pictures.append(self.decode(x.to(self.latent_mean.dtype)).float().clamp(-1, 1))
+            pictures.append(self.decode(x).float().clamp(-1, 1))
         return torch.cat(pictures)
 
     def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:

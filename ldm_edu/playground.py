@@ -118,7 +118,7 @@ def draw(model: LatentDiffusion, setting: Setting, look: Callable[[Step], object
     with watch(model.unet) if reads else nullcontext([]) as seen:
         walk = SAMPLERS[setting.sampler](watched, x, ts, model.schedule, generator=generator)
         for t, _ in zip(ts, walk, strict=False):  # t: where the step began; the list ends with 0, where none does
-            x0_hat = model.decode(guesses[t].to(model.latent_mean.dtype)).float().clamp(-1, 1)
+            x0_hat = model.decode(guesses[t]).float().clamp(-1, 1)
             done.append(Step(t, x0_hat[0].cpu()))
             if look is not None:
                 look(done[-1])

@@ -129,7 +129,7 @@ def restore(
     """
     if batch < 1:
         raise ValueError(f"batch must be 1 or more, got {batch}")
-    device, dtype = model.latent_mean.device, model.latent_mean.dtype
+    device = model.latent_mean.device
     y = y.to(device, torch.float32)
     conds, unconds = (
         [None] * -(-len(y) // batch) if c is None else c.split(batch) for c in conditions_for(model, condition, len(y))
@@ -140,7 +140,7 @@ def restore(
     )
 
     def of_latent(latent: Tensor) -> Tensor:
-        return measure(model.decode(latent.to(dtype)).float())
+        return measure(model.decode(latent).float())
 
     pictures = []
     for x, part, cond, uncond in zip(start.split(batch), y.split(batch), conds, unconds, strict=True):
@@ -149,7 +149,7 @@ def restore(
         denoise = with_measurement(plain, part, of_latent, model.schedule, noise_level=noise_level, clip=clip)
         x = last(ddim(denoise, x, ts, model.schedule, eta=eta, generator=generator))
         with torch.no_grad():
-            pictures.append(model.decode(x.to(dtype)).float().clamp(-1, 1))
+            pictures.append(model.decode(x).float().clamp(-1, 1))
     return torch.cat(pictures)
 
 
