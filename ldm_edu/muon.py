@@ -10,6 +10,7 @@ Sources: Jordan 2024 (https://kellerjordan.github.io/posts/muon/); the size of t
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +44,8 @@ class Muon(torch.optim.AdamW):
             {"params": [p for p in module.parameters() if id(p) not in ids], "muon": False},
             {"params": hidden, "muon": True},
         ]
-        super().__init__([g for g in groups if g["params"]], lr, betas, weight_decay=weight_decay)
+        fused = all(p.device.type == "cpu" for p in module.parameters())  # on a GPU it would take over fp16's scaler
+        super().__init__([g for g in groups if g["params"]], lr, betas, weight_decay=weight_decay, fused=fused or None)
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
@@ -58,18 +60,17 @@ class Muon(torch.optim.AdamW):
             params = [p for p in group["params"] if p.grad is not None]
             if not group["muon"] or not params:
                 continue
-            same = defaultdict(list)  # one batch of matrices a shape: a GPU then has few calls to start
+            same = defaultdict(list)  # one stack of matrices a shape: a GPU then has few calls to start
             for p, averaged in zip(params, self._averaged(params), strict=True):
                 same[p.shape].append((p, averaged))
+            alike, averages = zip(*(zip(*pairs, strict=True) for pairs in same.values()), strict=True)
+            # Not stack, which forgets the memory format, and copies one by one where it makes five dimensions.
+            updates = [torch.cat(some).view(-1, *some[0].shape) for some in averages]
             torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
-            for shape, pairs in same.items():
-                alike, averages = zip(*pairs, strict=True)
-                # Not stack, which forgets the memory format, and copies one by one where it makes five dimensions.
-                updates = torch.cat(averages).view(-1, *shape)
-                matrices = updates.flatten(2)
-                size = 0.2 * max(matrices.shape[1:]) ** 0.5  # AdamW's usual root mean square
-                updates.copy_(orthogonalise(matrices).view(updates.shape))
-                torch._foreach_add_(alike, updates.unbind(), alpha=-group["lr"] * size)
+            for some, update, found in zip(alike, updates, orthogonalise([u.flatten(2) for u in updates]), strict=True):
+                size = 0.2 * max(found.shape[1:]) ** 0.5  # AdamW's usual root mean square
+                update.copy_(found.view(update.shape))
+                torch._foreach_add_(some, update.unbind(), alpha=-group["lr"] * size)
             for p in params:
                 p.grad = None  # AdamW passes over what has none
         super().step()
@@ -86,26 +87,47 @@ class Muon(torch.optim.AdamW):
         return torch._foreach_lerp(grads, momenta, MOMENTUM)
 
 
-def orthogonalise(matrices: Tensor, rounds: int = 5) -> Tensor:
+def orthogonalise(stacks: Sequence[Tensor]) -> list[Tensor]:
     """For each U S Vᵀ about U Vᵀ: singular values near 1, but for the smallest, by Newton and Schulz.
 
-        X ← a X + b (X Xᵀ) X + c (X Xᵀ)² X
+        X ← a X + b (X Xᵀ) X + c (X Xᵀ)² X,  five times
+
+    Each round multiplies X by a polynomial of X Xᵀ, so the rounds are done with X Xᵀ alone, which is small, for all
+    matrices of one height together, and the product of the polynomials meets X at the end.
 
     Args:
-        matrices: (n, h, w) float.
-        rounds: of the iteration.
+        stacks: each (n, h, w) float.
     Returns:
-        the same shape and type; computed in bfloat16, as the source does.
+        of the same shapes and types; computed in float32.
     """
+    units = [x.float() / x.float().norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7) for x in stacks]  # values up to 1
+    wide = [x.mT if x.shape[-2] > x.shape[-1] else x for x in units]  # the smaller side makes the smaller X Xᵀ
+    heights = defaultdict(list)
+    for i, x in enumerate(wide):
+        heights[x.shape[-2]].append(i)
+    found = list(stacks)
+    for some in heights.values():
+        factors = _rounds(torch.cat([wide[i] @ wide[i].mT for i in some])).split([len(wide[i]) for i in some])
+        for i, factor in zip(some, factors, strict=True):
+            x = factor @ wide[i]
+            found[i] = (x if wide[i] is units[i] else x.mT).to(stacks[i].dtype)
+    return found
+
+
+def _rounds(square: Tensor, rounds: int = 5) -> Tensor:
+    """What the rounds multiply X by, from X Xᵀ, (n, h, h). All are polynomials of X Xᵀ, so their order is free."""
     a, b, c = NEWTON_SCHULZ
-    x = matrices.bfloat16()
-    x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)  # no singular value above 1
-    tall = x.shape[-2] > x.shape[-1]
-    x = x.mT if tall else x  # the smaller side makes the smaller X Xᵀ
-    for _ in range(rounds):
-        square = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
-    return (x.mT if tall else x).to(matrices.dtype)
+    unit = a * torch.eye(square.shape[-1], device=square.device)
+
+    def factor_of(square: Tensor) -> Tensor:
+        return torch.baddbmm(square, square, square, beta=b, alpha=c) + unit
+
+    total = factor = factor_of(square)
+    for _ in range(rounds - 1):
+        square = factor @ square @ factor
+        factor = factor_of(square)
+        total = factor @ total
+    return total
 
 
 def state_names(optimizer: torch.optim.Optimizer, module: nn.Module) -> dict[str, tuple[str, ...]]:

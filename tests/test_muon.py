@@ -48,18 +48,32 @@ def test_directions_stay_and_their_sizes_become_nearly_one(shape):
     matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     u, s, vt = torch.linalg.svd(matrices, full_matrices=False)
     matrices = u @ torch.diag_embed(torch.linspace(1, 0.1, s.shape[-1]).expand_as(s)) @ vt
-    found = orthogonalise(matrices)
+    (found,) = orthogonalise([matrices])
     assert found.shape == matrices.shape
     assert found.dtype == matrices.dtype
     inside = u.mT @ found @ vt.mT  # in the singular vectors' own axes
     sizes = inside.diagonal(dim1=-2, dim2=-1)
     assert 0.6 < sizes.min()
     assert sizes.max() < 1.25
-    assert (inside - torch.diag_embed(sizes)).abs().max() < 0.05  # bfloat16
+    assert (inside - torch.diag_embed(sizes)).abs().max() < 1e-3
+
+
+def test_the_rounds_are_those_of_the_source():
+    """Against the iteration on X itself, written out in float64: tall, wide, square, and two stacks of a height."""
+    g = torch.Generator().manual_seed(0)
+    stacks = [torch.randn(s, generator=g).double() for s in ((2, 6, 30), (3, 40, 6), (1, 8, 8))]
+    stacks[0][0, 3] = stacks[0][0, 2] * (1 + 1e-5)  # nearly of lower rank: the smallest direction is lost to rounding
+    a, b, c = 3.4445, -4.7750, 2.0315
+    for stack, found in zip(stacks, orthogonalise([s.float() for s in stacks]), strict=True):
+        for matrix, ours in zip(stack, found, strict=True):
+            x = matrix / matrix.norm()
+            for _ in range(5):
+                x = a * x + b * x @ x.mT @ x + c * x @ x.mT @ x @ x.mT @ x
+            torch.testing.assert_close(ours, x.float(), rtol=0, atol=1e-3)
 
 
 def test_a_zero_gradient_is_no_direction():
-    assert orthogonalise(torch.zeros(1, 3, 4)).abs().max() == 0
+    assert orthogonalise([torch.zeros(1, 3, 4)])[0].abs().max() == 0
 
 
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch.optim.Muon came with torch 2.9")
@@ -77,7 +91,7 @@ def test_a_matrix_is_trained_as_torchs_own_muon_does():
             optimizer.zero_grad()
     moved = (ours.weight - start).square().mean().sqrt()
     apart = (ours.weight - theirs.weight).square().mean().sqrt()
-    assert apart < 0.02 * moved  # both iterate in bfloat16, and their products round in another order
+    assert apart < 0.04 * moved  # theirs iterates in bfloat16, whose eight bits leave two or three percent
 
 
 def test_everything_that_is_no_matrix_inside_is_adamws():
@@ -88,7 +102,7 @@ def test_everything_that_is_no_matrix_inside_is_adamws():
     backward(ours)
     backward(theirs)
     optimizer.step()
-    torch.optim.AdamW(theirs.parameters(), 1e-2, (0.9, 0.99), weight_decay=0.1).step()
+    torch.optim.AdamW(theirs.parameters(), 1e-2, (0.9, 0.99), weight_decay=0.1, fused=True).step()
     for (name, a), b in zip(ours.named_parameters(), theirs.parameters(), strict=True):
         assert torch.equal(a, b) == (name not in HIDDEN), name
 
@@ -111,8 +125,8 @@ def test_channels_last_and_batches_of_one_shape_change_nothing():
     ):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
     stacked = torch.randn(3, 5, 9)
-    alone = torch.cat([orthogonalise(m[None]) for m in stacked])
-    torch.testing.assert_close(orthogonalise(stacked), alone, rtol=0.02, atol=0.02)
+    alone = torch.cat([orthogonalise([m[None]])[0] for m in stacked])
+    torch.testing.assert_close(orthogonalise([stacked])[0], alone, rtol=1e-3, atol=1e-3)
 
 
 def test_each_matrix_takes_its_own_step_at_its_groups_rate():
@@ -131,8 +145,8 @@ def test_each_matrix_takes_its_own_step_at_its_groups_rate():
             p.grad = torch.randn(p.shape)  # contiguous, as the weight is not
             rate, decay = (3e-2, 0.5) if i == 1 else (1e-2, 0.1)
             momenta[i] = 0.95 * momenta[i] + 0.05 * p.grad
-            update = orthogonalise((0.05 * p.grad + 0.95 * momenta[i]).reshape(1, 6, 54)).view(p.shape)
-            wanted[i] = (1 - rate * decay) * wanted[i] - rate * 0.2 * 54**0.5 * update
+            (update,) = orthogonalise([(0.05 * p.grad + 0.95 * momenta[i]).reshape(1, 6, 54)])
+            wanted[i] = (1 - rate * decay) * wanted[i] - rate * 0.2 * 54**0.5 * update.view(p.shape)
         optimizer.step()
     for p, w in zip(net.parameters(), wanted, strict=True):
         torch.testing.assert_close(p.detach(), w, rtol=1e-3, atol=1e-3)
