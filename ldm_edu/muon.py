@@ -60,17 +60,19 @@ class Muon(torch.optim.AdamW):
             params = [p for p in group["params"] if p.grad is not None]
             if not group["muon"] or not params:
                 continue
-            same = defaultdict(list)  # one stack of matrices a shape: a GPU then has few calls to start
+            same = defaultdict(lambda: ([], []))  # one stack of matrices a shape: a GPU then has few calls to start
             for p, averaged in zip(params, self._averaged(params), strict=True):
-                same[p.shape].append((p, averaged))
-            alike, averages = zip(*(zip(*pairs, strict=True) for pairs in same.values()), strict=True)
+                alike, averages = same[p.shape]
+                alike.append(p)
+                averages.append(averaged)
             # Not stack, which forgets the memory format, and copies one by one where it makes five dimensions.
-            updates = [torch.cat(some).view(-1, *some[0].shape) for some in averages]
+            updates = [torch.cat(averages).view(-1, *shape) for shape, (_, averages) in same.items()]
+            found = orthogonalise([u.flatten(2) for u in updates])
             torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
-            for some, update, found in zip(alike, updates, orthogonalise([u.flatten(2) for u in updates]), strict=True):
-                size = 0.2 * max(found.shape[1:]) ** 0.5  # AdamW's usual root mean square
-                update.copy_(found.view(update.shape))
-                torch._foreach_add_(some, update.unbind(), alpha=-group["lr"] * size)
+            for (alike, _), update, matrices in zip(same.values(), updates, found, strict=True):
+                size = 0.2 * max(matrices.shape[1:]) ** 0.5  # AdamW's usual root mean square
+                update.copy_(matrices.view(update.shape))
+                torch._foreach_add_(alike, update.unbind(), alpha=-group["lr"] * size)
             for p in params:
                 p.grad = None  # AdamW passes over what has none
         super().step()
