@@ -308,8 +308,8 @@ from ldm_edu.nets.unet import UNetConfig
 from ldm_edu.schedule import cosine
 from ldm_edu.train import Hooks, train
 
-out, batch = Path(sys.argv[1]), int(sys.argv[2])
-fit = dataclasses.replace(FIT, batch=batch, steps=6)
+out, batch, optimizer = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+fit = dataclasses.replace(FIT, batch=batch, steps=6, optimizer=optimizer)
 losses = []
 train(
     dataclasses.replace(TINY, fit=fit, autoencoder_fit=fit),
@@ -323,12 +323,13 @@ if losses:
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_with_twice_the_batch(tmp_path):
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_two_processes_train_as_one_with_twice_the_batch(tmp_path, optimizer):
     (tmp_path / "two.py").write_text(TWO)
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
     losses = {}
     for name, launcher, batch in (("two", torchrun, 4), ("one", (), 8)):
-        code, out, err = finished(python(*launcher, tmp_path / "two.py", tmp_path / name, batch))
+        code, out, err = finished(python(*launcher, tmp_path / "two.py", tmp_path / name, batch, optimizer))
         assert code == 0, err
         lines = [line for line in out.splitlines() if line.startswith("[")]
         assert len(lines) == 1, out  # only the first process reports
