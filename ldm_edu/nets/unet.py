@@ -175,7 +175,7 @@ class UNet(nn.Module):
         """
         c = self.config
         check_x(x, c.in_channels, c.stem)
-        x = x.to(self.norm_out.weight.dtype)
+        x = x.to(self.conv_in.weight.dtype)
         temb = self.time(as_times(t, x), x.dtype)
         context = None
         if self.classes is not None:
