@@ -193,7 +193,7 @@ def test_a_full_disk_stops_with_one_line_and_harms_nothing(whole, words, tmp_pat
     out.mkdir()
     for name in ("train.json", "autoencoder.state"):
         shutil.copy(whole / name, out / name)
-    size = (whole / "diffusion.state").stat().st_size - 1
+    size = (whole / "diffusion.state").stat().st_size // 2  # its own size varies with the digits of its seconds
     code, _, err = finished(python("-c", FULL, size, "train", "--out", out, "--resume"))
     assert code == 2
     assert "Traceback" not in err
