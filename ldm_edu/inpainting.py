@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ldm_edu.denoiser import Denoise
 from ldm_edu.forward import check_same_shape, q_sample, q_step
+from ldm_edu.kinds import check_whole
 from ldm_edu.samplers import AfterStep, ddim, normal_like
 from ldm_edu.schedule import Schedule
 
@@ -75,8 +76,8 @@ def repaint(
     Raises:
         ValueError: at the first step: jumps or jump_steps out of range, or what `ddim` and `hold_known` refuse.
     """
-    if jumps < 0 or jump_steps < 1:
-        raise ValueError(f"jumps must be 0 or more and jump_steps 1 or more, got {jumps} and {jump_steps}")
+    check_whole(0, jumps=jumps)
+    check_whole(1, jump_steps=jump_steps)
     check_same_shape("x", x, "x_0", x_0)
     hold = hold_known(x_0, free, schedule, generator)
     x = hold(x, ts[0])

@@ -1,12 +1,24 @@
-"""Whether a value out of a JSON file is of the type that a dataclass's field has."""
+"""Whether a value is of the kind asked for: a count whole, an entry of a JSON file as a dataclass's field has it."""
 
 from __future__ import annotations
 
 import dataclasses
+import operator
 import typing
 from collections.abc import Mapping
 
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
+
+
+def check_whole(least: int, **values: object) -> None:
+    """Raise ValueError unless every value is a whole number, Python's, NumPy's or a tensor's, of `least` or more."""
+    for name, value in values.items():
+        try:
+            whole = operator.index(value)
+        except TypeError:
+            whole = None
+        if whole is None or isinstance(value, bool) or whole < least:
+            raise ValueError(f"{name} must be a whole number, {least} or more, got {value!r}")
 
 
 def check_kinds(of: type, values: Mapping) -> None:

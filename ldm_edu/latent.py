@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ldm_edu.checkpoint import CheckpointError, load_weights, read_tensors, write_json, write_tensors
 from ldm_edu.denoiser import Denoise, make_denoiser
+from ldm_edu.kinds import check_whole
 from ldm_edu.model_config import FORMAT, ModelConfig, read_config
 from ldm_edu.nets.autoencoder import Autoencoder
 from ldm_edu.nets.inputs import as_floats
@@ -180,8 +181,7 @@ class LatentDiffusion(nn.Module):
         Raises:
             ValueError: an option out of range, or a condition that does not fit.
         """
-        if count < 1 or batch < 1:
-            raise ValueError(f"count and batch must be 1 or more, got {count} and {batch}")
+        check_whole(1, count=count, batch=batch)
         if eta != 0 and sampler != "ddim":
             raise ValueError(f'eta is an option of "ddim"; "{sampler}" has none')
         if guidance != 1 and labels is None and prompts is None:

@@ -99,10 +99,13 @@ def nearest_distance(pictures: Tensor, training: Tensor) -> tuple[Tensor, Tensor
     """The training picture nearest to each picture, by root mean squared difference of pixels.
 
     Args:
-        pictures: (N, C, H, W). training: (M, C, H, W), both in [-1, 1].
+        pictures: (N, C, H, W) float. training: (M, C, H, W), M ≥ 1, both in [-1, 1].
     Returns:
         distance (N,) in [0, 2], and the index (N,) of the training picture.
+    Raises:
+        ValueError: pictures of different shapes, whole numbers, or no training picture.
     """
+    check_same_shape("a picture", pictures[:1], "a training picture", training[:1])
     flat = training.flatten(1)
     parts = [torch.cdist(p.flatten(1), flat).min(1) for p in pictures.split(256)]
     return torch.cat([p.values for p in parts]) / flat.shape[1] ** 0.5, torch.cat([p.indices for p in parts])

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ldm_edu.denoiser import Denoise
 from ldm_edu.edit_inputs import ANYTHING, Condition, conditions_for
+from ldm_edu.kinds import check_whole
 from ldm_edu.latent import LatentDiffusion
 from ldm_edu.measurement import Measure, with_measurement
 from ldm_edu.nets.unet import UNet
@@ -87,8 +88,7 @@ def posterior_sample(
         ValueError: a noise level outside what the schedule has, steps below 1, eta outside [0, 1].
     """
     t = time_of(noise_level, schedule)
-    if steps < 1:
-        raise ValueError(f"steps must be 1 or more, got {steps}")
+    check_whole(1, steps=steps)
     ts = torch.linspace(t, 0, min(steps, t) + 1, dtype=torch.float64).round().long().tolist()
     return last(ddim(denoise, schedule.signal[t].item() * y, ts, schedule, eta=eta, generator=generator))
 
@@ -127,8 +127,7 @@ def restore(
     Raises:
         ValueError: options out of range, shapes that do not fit.
     """
-    if batch < 1:
-        raise ValueError(f"batch must be 1 or more, got {batch}")
+    check_whole(1, batch=batch)
     device = model.latent_mean.device
     y = y.to(device, torch.float32)
     conds, unconds = (

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ldm_edu.denoiser import Denoise
 from ldm_edu.forward import check_t, posterior_variance
+from ldm_edu.kinds import check_whole
 from ldm_edu.schedule import Schedule
 
 AfterStep = Callable[[Tensor, int], Tensor]
@@ -141,10 +142,10 @@ def encode(denoise: Denoise, x: Tensor, ts: Sequence[int], schedule: Schedule, *
     Returns:
         an iterator over x after each step; the last one is the code, at time ts[0].
     Raises:
-        ValueError: at the first step: times that do not decrease or lie outside [0, T], or rounds below 0.
+        ValueError: at the first step: times that do not decrease or lie outside [0, T], or rounds that
+            are not 0 or more.
     """
-    if rounds < 0:
-        raise ValueError(f"rounds must be 0 or more, got {rounds}")
+    check_whole(0, rounds=rounds)
     for t, s in reversed(_pairs(ts, schedule)):
         ratio = (schedule.signal[t] / schedule.signal[s]).item()
         width = schedule.noise[t].item() - ratio * schedule.noise[s].item()

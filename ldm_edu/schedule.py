@@ -13,6 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ldm_edu.kinds import check_whole
+
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
@@ -132,7 +134,7 @@ def linear(T: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> S
     Raises:
         ValueError: T is not a whole number of at least 1, or a β lies outside (0, 1).
     """
-    _check_T(T)
+    check_whole(1, T=T)
     return from_betas(torch.linspace(beta_start, beta_end, T, dtype=torch.float64))
 
 
@@ -143,7 +145,7 @@ def scaled_linear(T: int = 1000, beta_start: float = 0.00085, beta_end: float = 
     Raises:
         ValueError: T is not a whole number of at least 1, or a β lies outside (0, 1).
     """
-    _check_T(T)
+    check_whole(1, T=T)
     return from_betas(torch.linspace(beta_start**0.5, beta_end**0.5, T, dtype=torch.float64) ** 2)
 
 
@@ -154,7 +156,7 @@ def cosine(T: int = 1000, s: float = 0.008, max_beta: float = 0.999) -> Schedule
     Raises:
         ValueError: T is not a whole number of at least 1, or a β lies outside (0, 1).
     """
-    _check_T(T)
+    check_whole(1, T=T)
     f = torch.cos((torch.arange(T + 1, dtype=torch.float64) / T + s) / (1 + s) * math.pi / 2) ** 2
     return from_betas((1 - f[1:] / f[:-1]).clamp(max=max_beta))
 
@@ -166,7 +168,7 @@ def variance_exploding(T: int = 1000, sigma_min: float = 0.01, sigma_max: float 
     Raises:
         ValueError: T is not a whole number of at least 1, or not 0 < sigma_min < sigma_max.
     """
-    _check_T(T)
+    check_whole(1, T=T)
     if not 0 < sigma_min < sigma_max:
         raise ValueError(f"need 0 < sigma_min < sigma_max, got {sigma_min} and {sigma_max}")
     sigma = torch.logspace(math.log10(sigma_min), math.log10(sigma_max), T, dtype=torch.float64)
@@ -180,7 +182,7 @@ def straight(T: int = 1000) -> Schedule:
     Raises:
         ValueError: T is not a whole number of at least 1.
     """
-    _check_T(T)
+    check_whole(1, T=T)
     noise = torch.arange(T + 1, dtype=torch.float64) / T
     return Schedule(1 - noise, noise)
 
@@ -243,8 +245,3 @@ def at(values: Tensor, t: Tensor | int, like: Tensor) -> Tensor:
         return values[t].to(like.dtype)
     picked = values.to(like.device, like.dtype)[t]
     return picked.view(-1, *[1] * (like.ndim - 1))
-
-
-def _check_T(T: int) -> None:
-    if not hasattr(T, "__index__") or T < 1:  # NumPy's whole numbers are as good
-        raise ValueError(f"T must be a whole number of at least 1, got {T!r}")

@@ -11,6 +11,7 @@ import torch
 
 from ldm_edu.data.shapes import captions, leave_unsaid, obeys, sample_scenes
 from ldm_edu.fit import seeded
+from ldm_edu.kinds import check_whole
 from ldm_edu.latent import LatentDiffusion, SamplerName
 from ldm_edu.schedule import timesteps
 
@@ -67,8 +68,7 @@ def sweep(
         raise ValueError("this model takes no text, so no caption can be obeyed")
     if not guidances or not steps or not all(map(math.isfinite, guidances)):
         raise ValueError(f"need one or more guidance weights and numbers of steps, got {guidances} and {steps}")
-    if count < 1:
-        raise ValueError(f"count must be 1 or more, got {count}")
+    check_whole(1, count=count)
     for n in steps:
         timesteps(model.schedule, n)  # too many are refused before anything is drawn
     asked = fresh_captions(count, seed)

@@ -146,7 +146,9 @@ def test_a_jump_goes_back_up_by_the_forward_process():
     assert abs(met[1].var() / variance - 1) < 4 * math.sqrt(2 / 20000)
 
 
-@pytest.mark.parametrize(("options", "message"), [({"jumps": -1}, "jumps must"), ({"jump_steps": 0}, "jump_steps 1")])
+@pytest.mark.parametrize(
+    ("options", "message"), [({"jumps": -1}, "jumps must"), ({"jump_steps": 0}, "jump_steps must be a whole number, 1")]
+)
 def test_jumps_out_of_range(options, message):
     x = torch.zeros(1, 2)
     with pytest.raises(ValueError, match=message):

@@ -163,8 +163,9 @@ def test_after_step_sees_every_step_and_may_change_it(model):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"count": 0}, "count and batch must be 1 or more"),
-        ({"batch": 0}, "count and batch must be 1 or more"),
+        ({"count": 0}, "count must be a whole number, 1 or more, got 0"),
+        ({"count": 2.5}, "count must be a whole number, 1 or more, got 2.5"),
+        ({"batch": 0}, "batch must be a whole number, 1 or more, got 0"),
         ({"sampler": "euler"}, 'sampler must be "ddim", "ddpm", "heun" or "dpmpp_2m", got \'euler\''),
         ({"sampler": "heun", "eta": 0.5}, 'eta is an option of "ddim"; "heun" has none'),
         ({"eta": 1.5}, r"eta"),

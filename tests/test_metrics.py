@@ -91,6 +91,19 @@ def test_nearest_distance_is_the_least_rmse():
     assert distance[7] < 1e-3
 
 
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        (torch.zeros(2, 1, 4, 4), r"a picture and a training picture must have one shape, got \(1, 3, 4, 4\)"),
+        (torch.zeros(0, 3, 4, 4), r"must have one shape, got \(1, 3, 4, 4\) and \(0, 3, 4, 4\)"),
+        (torch.zeros(2, 3, 4, 4, dtype=torch.uint8), "a training picture must hold floats"),
+    ],
+)
+def test_nearest_distance_refuses_what_cannot_be_compared(training, message):
+    with pytest.raises(ValueError, match=message):
+        nearest_distance(torch.zeros(2, 3, 4, 4), training)
+
+
 def test_recognition_counts_right_confident_and_classes():
     logits = torch.tensor([[9.0, 0, 0], [1.0, 0, 0], [0, 9.0, 0], [0, 9.0, 0]])
     seen = recognition(logits[:, :, None, None], torch.tensor([0, 0, 1, 2]), Plain(3))

@@ -289,9 +289,9 @@ def test_unet_refuses(config, change, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"blocks": 0}, "blocks is 0; expected 1 or more"),
-        ({"stem": 0}, "stem is 0"),
-        ({"num_classes": 0}, "num_classes is 0; expected 1 or more, or None"),
+        ({"blocks": 0}, "blocks must be a whole number, 1 or more, got 0"),
+        ({"stem": 1.5}, "stem must be a whole number, 1 or more, got 1.5"),
+        ({"num_classes": 0}, "num_classes must be a whole number, 1 or more, got 0"),
         ({"multipliers": ()}, "multipliers is"),
         ({"multipliers": (1, 0)}, "multipliers is"),
         ({"attention": (2,)}, r"attention is \(2,\); expected levels out of \(0, 1\)"),
@@ -424,7 +424,7 @@ def test_autoencoder_refuses():
         net.encode(torch.zeros(1, 2, 7, 8))
     with pytest.raises(ValueError, match=r"\(1, 2, 4, 4\); expected \(B, 3, h, w\)"):
         net.decode(torch.zeros(1, 2, 4, 4))
-    with pytest.raises(ValueError, match="latent_channels is 0"):
+    with pytest.raises(ValueError, match="latent_channels must be a whole number, 1 or more, got 0"):
         replace(TINY, latent_channels=0)
     with pytest.raises(ValueError, match="multipliers is"):
         replace(TINY, multipliers=())

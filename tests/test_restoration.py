@@ -154,9 +154,9 @@ def test_bad_input_is_refused_with_a_reason():
     for level in (0.0, -0.1, 1e9):
         with pytest.raises(ValueError, match="noise_level must lie between"):
             time_of(level, schedule)
-    with pytest.raises(ValueError, match="steps must be 1 or more"):
+    with pytest.raises(ValueError, match="steps must be a whole number, 1 or more, got 0"):
         posterior_sample(gaussian(schedule), y, 0.1, schedule, steps=0)
-    with pytest.raises(ValueError, match="batch must be 1"):
+    with pytest.raises(ValueError, match="batch must be a whole number, 1 or more, got 0"):
         restore(model, y, lambda x: x, batch=0)
     with pytest.raises(ValueError, match="no classes"):
         restore(model, y, lambda x: x, Condition(torch.tensor([0])))

@@ -350,9 +350,10 @@ def test_an_encoding_step_that_is_solved_is_undone_by_the_step_down():
     torch.testing.assert_close(last(ddim(fake(schedule), up, [320, 300], schedule)), x, rtol=1e-10, atol=1e-10)
 
 
-def test_encoding_refuses_rounds_below_0():
-    with pytest.raises(ValueError, match="rounds must be 0 or more, got -1"):
-        next(encode(fake(linear(10)), start((2, 3)), [5, 0], linear(10), rounds=-1))
+@pytest.mark.parametrize("rounds", [-1, 1.5, True])
+def test_encoding_refuses_rounds_that_are_no_count(rounds):
+    with pytest.raises(ValueError, match=f"rounds must be a whole number, 0 or more, got {rounds}"):
+        next(encode(fake(linear(10)), start((2, 3)), [5, 0], linear(10), rounds=rounds))
 
 
 def test_a_code_is_noise():

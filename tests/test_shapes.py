@@ -465,7 +465,7 @@ def test_as_many_captions_as_pictures():
 @pytest.mark.parametrize(
     ("n", "options", "message"),
     [
-        (0, {}, "n is 0"),
+        (0, {}, "n must be a whole number, 1 or more, got 0"),
         (5, {"objects": 3}, "objects is 3, expected 1, 2 or None"),
         (5, {"split": "test"}, "split is 'test', expected one of all, train, held_out"),
         (5, {"n_kinds": 7}, "n_kinds is 7, expected 1 to 6"),

@@ -59,10 +59,10 @@ def test_what_is_not_read_is_told():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"length": 0}, "length must be 1 or more, got 0"),
-        ({"heads": 0}, "heads must be 1 or more"),
+        ({"length": 0}, "length must be a whole number, 1 or more, got 0"),
+        ({"heads": 0}, "heads must be a whole number, 1 or more"),
         ({"width": 10, "heads": 4}, "multiple of heads, got 10 and 4"),
-        ({"depth": -1}, "depth must be 0 or more"),
+        ({"depth": -1}, "depth must be a whole number, 0 or more"),
         ({"words": ("a", "b", "a")}, "a word twice: 'a'"),
         ({"words": ("a", "")}, "one word in lower case, as vocabulary gives them, got ''"),
         ({"words": ("a", "Red")}, "got 'Red'"),

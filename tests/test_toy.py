@@ -32,7 +32,7 @@ def test_the_generator_decides_the_points(draw):
 
 @pytest.mark.parametrize("draw", SETS)
 def test_no_points_is_an_error(draw):
-    with pytest.raises(ValueError, match="n must be 1 or more, got 0"):
+    with pytest.raises(ValueError, match="n must be a whole number, 1 or more, got 0"):
         draw(0)
 
 

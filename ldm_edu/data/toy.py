@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ldm_edu.kinds import check_whole
+
 
 class Mixture(NamedTuple):
     """x_0 ~ Σ_k weights_k N(means_k, variances_k I): means (K, 2), variances (K,), weights (K,) with sum 1."""
@@ -39,7 +41,7 @@ def three_gaussians_mixture() -> Mixture:
 
 def sample_mixture(mixture: Mixture, n: int, generator: torch.Generator | None = None) -> Tensor:
     """Draw (n, 2) float32 points, n ≥ 1, from a mixture."""
-    _check_n(n)
+    check_whole(1, n=n)
     which = torch.multinomial(mixture.weights, n, replacement=True, generator=generator)
     spread = mixture.variances.sqrt()[which, None]
     return mixture.means[which] + spread * torch.randn(n, 2, generator=generator)
@@ -57,7 +59,7 @@ def three_gaussians(n: int, generator: torch.Generator | None = None) -> Tensor:
 
 def moons(n: int, generator: torch.Generator | None = None) -> Tensor:
     """Draw (n, 2) float32 points, n ≥ 1, from two interlocking half circles with a little noise."""
-    _check_n(n)
+    check_whole(1, n=n)
     angle = math.pi * torch.rand(n, generator=generator)
     upper = torch.rand(n, generator=generator) < 0.5
     x = torch.where(upper, angle.cos(), 1 - angle.cos())
@@ -70,7 +72,7 @@ def moons(n: int, generator: torch.Generator | None = None) -> Tensor:
 
 def spiral(n: int, generator: torch.Generator | None = None) -> Tensor:
     """Draw (n, 2) float32 points, n ≥ 1, from two spiral arms of one and a half turns each."""
-    _check_n(n)
+    check_whole(1, n=n)
     angle = 3 * math.pi * torch.rand(n, generator=generator).sqrt()  # the root spreads them evenly by area
     arm = torch.where(torch.rand(n, generator=generator) < 0.5, 1.0, -1.0)
     points = (arm * angle)[:, None] * torch.stack([angle.cos(), angle.sin()], 1)
@@ -80,13 +82,8 @@ def spiral(n: int, generator: torch.Generator | None = None) -> Tensor:
 
 def checkerboard(n: int, generator: torch.Generator | None = None) -> Tensor:
     """Draw (n, 2) float32 points, n ≥ 1, uniform on the 8 dark squares of a 4×4 board of side 2√3."""
-    _check_n(n)
+    check_whole(1, n=n)
     column = torch.randint(4, (n,), generator=generator)
     row = 2 * torch.randint(2, (n,), generator=generator) + column % 2
     corner = torch.stack([column, row], 1)
     return (corner + torch.rand(n, 2, generator=generator) - 2) * (math.sqrt(3) / 2)
-
-
-def _check_n(n: int) -> None:
-    if n < 1:
-        raise ValueError(f"n must be 1 or more, got {n}")

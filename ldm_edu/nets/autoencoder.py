@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ldm_edu.kinds import check_whole
 from ldm_edu.nets.attention import PixelAttention
 from ldm_edu.nets.blocks import Downsample, GroupNorm, ResBlock, Stage, Upsample
 from ldm_edu.nets.inputs import as_floats
@@ -48,8 +49,7 @@ class AutoencoderConfig:
         # Lists come from JSON; tuples keep the configuration hashable.
         object.__setattr__(self, "multipliers", tuple(self.multipliers))
         for name in ("in_channels", "latent_channels", "width", "blocks", "groups", "stem"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected 1 or more.")
+            check_whole(1, **{name: getattr(self, name)})
         if not self.multipliers or min(self.multipliers) < 1:
             raise ValueError(f"multipliers is {self.multipliers}; expected one number >= 1 for each level.")
         for channels in self.channels:

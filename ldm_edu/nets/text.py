@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ldm_edu.kinds import check_whole
 from ldm_edu.nets.attention import TransformerBlock
 
 NOTHING, UNKNOWN = 0, 1  # what stands for "no word here" and for a word outside the vocabulary
@@ -44,11 +45,8 @@ class TextConfig:
         if isinstance(self.words, str):
             raise ValueError(f"words must be a list of words, got one string: {self.words!r}")
         object.__setattr__(self, "words", tuple(self.words))
-        for name in ("length", "width", "heads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
-        if self.depth < 0:
-            raise ValueError(f"depth must be 0 or more, got {self.depth}")
+        check_whole(1, length=self.length, width=self.width, heads=self.heads)
+        check_whole(0, depth=self.depth)
         if self.width % self.heads:
             raise ValueError(f"width must be a multiple of heads, got {self.width} and {self.heads}")
         for word in self.words:

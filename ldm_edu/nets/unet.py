@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ldm_edu.kinds import check_whole
 from ldm_edu.nets.attention import SpatialTransformer
 from ldm_edu.nets.blocks import Downsample, GroupNorm, ResBlock, Stage, Upsample, zero
 from ldm_edu.nets.embed import TimeMLP
@@ -64,11 +65,10 @@ class UNetConfig:
         object.__setattr__(self, "multipliers", tuple(self.multipliers))
         object.__setattr__(self, "attention", tuple(self.attention))
         for name in ("in_channels", "out_channels", "width", "blocks", "groups", "depth", "stem"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected 1 or more.")
+            check_whole(1, **{name: getattr(self, name)})
         for name in ("heads", "head_dim", "num_classes", "context_dim"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected 1 or more, or None.")
+            if getattr(self, name) is not None:
+                check_whole(1, **{name: getattr(self, name)})
         if not self.multipliers or min(self.multipliers) < 1:
             raise ValueError(f"multipliers is {self.multipliers}; expected one number >= 1 for each level.")
         levels = range(len(self.multipliers))

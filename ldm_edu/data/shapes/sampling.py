@@ -18,6 +18,7 @@ from ldm_edu.data.shapes.scenes import (
     Factors,
     Scenes,
 )
+from ldm_edu.kinds import check_whole
 
 EDGE = 0.015  # least distance of an object from the picture's edge
 GAP = 0.08  # least distance between two objects along the axis of their relation: 2.5 pixels of 32
@@ -158,8 +159,7 @@ def _two_centres(radius, axis, u):
 
 
 def _check(n, objects, split, n_kinds, n_colours):
-    if n < 1:
-        raise ValueError(f"n is {n}, expected 1 or more")
+    check_whole(1, n=n)
     if objects not in (None, 1, 2):
         raise ValueError(f"objects is {objects!r}, expected 1, 2 or None for both")
     if split not in SPLITS:
