@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ldm_edu.fit_state import Parts, restore_state, save_state
+from ldm_edu.kinds import check_whole
 from ldm_edu.muon import Muon
 
 if TYPE_CHECKING:
@@ -67,11 +68,8 @@ class FitConfig:
     def __post_init__(self):
         if self.optimizer not in ("adamw", "muon"):
             raise ValueError(f"optimizer must be adamw or muon, got {self.optimizer!r}")
-        for name, least in (("steps", 1), ("batch", 1), ("accumulate", 1), ("warmup", 0)):
-            if not isinstance(getattr(self, name), int):
-                raise ValueError(f"{name} must be a whole number, got {getattr(self, name)!r}")
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
+        check_whole(1, steps=self.steps, batch=self.batch, accumulate=self.accumulate)
+        check_whole(0, warmup=self.warmup)
         for name in ("learning_rate", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")

@@ -127,8 +127,7 @@ def latent_mask(mask: Tensor, factor: int, margin: int = 0) -> Tensor:
         raise ValueError(f"mask must be (B, 1, H, W) of type bool, got {mask.dtype} of shape {tuple(mask.shape)}")
     if mask.shape[2] % factor or mask.shape[3] % factor:
         raise ValueError(f"the mask's sides must be multiples of {factor}, got {tuple(mask.shape[2:])}")
-    if margin < 0:
-        raise ValueError(f"margin must be 0 or more, got {margin}")
+    check_whole(0, margin=margin)
     free = F.max_pool2d(mask.float(), factor)
     return F.max_pool2d(free, 2 * margin + 1, stride=1, padding=margin) > 0
 

@@ -50,7 +50,7 @@ def refused(capsys):
     [
         (["--data", "nowhere"], "nowhere: neither a picture set"),
         (["--data", "mnist", "--root", "nowhere"], "allow its download with --download"),
-        (["--fit-steps", "0"], "fit: steps must be 1 or more, got 0"),
+        (["--fit-steps", "0"], "fit: steps must be a whole number, 1 or more, got 0"),
         (["--fit-batch", "2", "--fit-accumulate", "3"], "splits a batch of 2 into empty pieces"),
         (["--schedule", "straight", "--target", "eps"], "use --target v or x0"),
         (["--size", "18"], "size must be a multiple of 4, the downsampling of the networks, got 18"),

@@ -187,7 +187,7 @@ def test_a_latent_that_sees_any_pixel_of_the_hole_is_free():
         (torch.zeros(1, 1, 8, 8), 4, 0, "of type bool"),
         (torch.zeros(1, 8, 8, dtype=torch.bool), 4, 0, r"\(B, 1, H, W\)"),
         (torch.zeros(1, 1, 8, 6, dtype=torch.bool), 4, 0, "multiples of 4"),
-        (torch.zeros(1, 1, 8, 8, dtype=torch.bool), 4, -1, "margin must be 0 or more"),
+        (torch.zeros(1, 1, 8, 8, dtype=torch.bool), 4, -1, "margin must be a whole number, 0 or more"),
     ],
 )
 def test_bad_latent_masks(mask, factor, margin, message):

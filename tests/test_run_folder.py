@@ -135,7 +135,7 @@ def test_status_is_that_of_the_last_stage(tmp_path):
 
 
 def test_a_wrong_setting_is_said_with_the_part_it_belongs_to():
-    with pytest.raises(ValueError, match=r"^autoencoder_fit: steps must be 1 or more, got 0$"):
+    with pytest.raises(ValueError, match=r"^autoencoder_fit: steps must be a whole number, 1 or more, got 0$"):
         replace_flat(TrainConfig(), {"autoencoder_fit.steps": 0})
 
 
