@@ -101,7 +101,9 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
         CheckpointError: no such file, cut short, or not a safetensors file of ours.
     """
     with _opened(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, _about(file)
+        # Clones: safetensors' own are views of the file, which would break when it is cut, and Windows would not
+        # let it be replaced.
+        return {name: file.get_tensor(name).clone() for name in file.keys()}, _about(file)
 
 
 def read_about(path: str | Path) -> dict:

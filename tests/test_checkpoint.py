@@ -198,3 +198,12 @@ def test_only_our_leftovers_are_removed(tmp_path):
     assert not any(p.exists() for p in ours)
     assert all(p.exists() for p in others)
     assert all(is_leftover(p) for p in ours)
+
+
+def test_tensors_that_were_read_do_not_depend_on_the_file(tmp_path):
+    """In a process of its own: a view of a file that is cut kills the process."""
+    write_tensors(tmp_path / "x", {"a": torch.ones(3000)})
+    code = "import sys; from ldm_edu.checkpoint import read_tensors as r\nt = r(sys.argv[1])[0]['a']"
+    code += "\nopen(sys.argv[1], 'wb').close(); print(int(t.sum()))"
+    code, out, _ = finished(python("-c", code, tmp_path / "x"))
+    assert (code, out) == (0, "3000\n")
