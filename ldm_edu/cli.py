@@ -5,6 +5,7 @@ Errors that a user can mend are one line on standard error and exit code 2; --de
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import Annotated, Optional
@@ -232,6 +233,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debugging = "--debug" in arguments
+    for stream in (sys.stdout, sys.stderr):  # a pipe on Windows may lack a letter; better "?" than no word at all
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         # Out of the list: it may stand anywhere.
         said = [a for a in arguments if a != "--debug"] or ["--help"]

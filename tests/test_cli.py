@@ -1,12 +1,15 @@
 """Whatever goes wrong is one line on standard error and exit code 2; --debug shows where."""
 
 import dataclasses
+import os
 import re
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
-from tiny import TINY, blobs, finished, options, picture_folder, python
+from tiny import ROOT, TINY, blobs, finished, options, picture_folder, python
 
 import ldm_edu
 from ldm_edu import run, run_generate
@@ -292,3 +295,12 @@ def test_the_module_is_the_command():
     assert code == 1
     assert "Traceback" in err
     assert f"ValueError: {NOWHERE[9:]}" in err
+
+
+@pytest.mark.parametrize("words", [["generate", "--help"], ["info", "digits-32"]])
+@pytest.mark.parametrize("encoding", ["cp1252", "cp1251", "ascii"])
+def test_a_stream_that_lacks_a_letter_gets_the_others(words, encoding):
+    env = os.environ | {"PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-m", "ldm_edu", *words], cwd=ROOT, env=env, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len(done.stdout) > 500
