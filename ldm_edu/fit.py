@@ -12,7 +12,7 @@ import copy
 import hashlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from ldm_edu.fit_state import Parts, restore_state, save_state
+from ldm_edu.fit_state import Parts, Standing, restore_state, save_state
 from ldm_edu.kinds import check_whole
 from ldm_edu.muon import Muon
 
@@ -113,6 +113,7 @@ def fit(
     accelerator: Accelerator,
     name: str = "fit",
     seed: int = 0,
+    inputs: Mapping[str, int | str] | None = None,
     state_path: str | Path | None = None,
     save_every: int = 1000,
     report_every: int = 20,
@@ -128,6 +129,7 @@ def fit(
         config: steps, batch, optimiser.
         accelerator: device, precision and processes.
         name: tells the random numbers of two trainings of one run apart.
+        inputs: what the batches are made of, such as how many pictures; with other inputs no state goes on.
         state_path: where the state is saved, and resumed from if it is there; None saves nothing.
         save_every: steps between saves. The last step always saves.
         report, notice: called on the main process with the progress, and with a sentence about what happened.
@@ -147,13 +149,15 @@ def fit(
     optimizer = make_optimizer(objective, config)
     parts = Parts(objective, average, optimizer, accelerator.scaler)
     identity = {"fit": asdict(config), "name": name, "seed": seed, "processes": accelerator.num_processes}
-    start, spent = 0, 0.0
+    identity["inputs"] = dict(inputs or {})
+    start, spent, pieces = 0, 0.0, 1
     model, prepared = accelerator.prepare(objective, optimizer)
     # After prepare, which would take the optimizer's step counts to the GPU, where each step would wait for them.
     if state_path is not None and Path(state_path).exists():
-        start, spent = restore_state(state_path, parts, identity, {"fit": asdict(FitConfig())})
+        older = {"fit": asdict(FitConfig()), "inputs": identity["inputs"]}  # what states without an entry had
+        start, spent, pieces = restore_state(state_path, parts, identity, older)
     world, rank = accelerator.num_processes, accelerator.process_index
-    pieces = config.accumulate
+    pieces = max(config.accumulate, pieces)
 
     averaged, current = list(average.parameters()), list(objective.parameters())
     buffers = list(zip(average.buffers(), objective.buffers(), strict=True))
@@ -209,7 +213,8 @@ def fit(
                 report(Progress(done, config.steps, mean, rate, seconds / (done - start) * (config.steps - done)))
             losses, unfit, since = torch.zeros_like(losses), torch.zeros_like(unfit), done
         if saving and main:
-            save_state(state_path, parts, identity, done, spent + time.perf_counter() - began)
+            standing = Standing(done, spent + time.perf_counter() - began, pieces)
+            save_state(state_path, parts, identity, standing)
             if after_save is not None:
                 after_save(done, average)
     accelerator.wait_for_everyone()

@@ -21,13 +21,25 @@ class Parts(NamedTuple):
     scaler: torch.amp.GradScaler | None
 
 
-def save_state(path: str | Path, parts: Parts, identity: dict, step: int, seconds: float) -> None:
+class Standing(NamedTuple):
+    """Where a training stands.
+
+    Args:
+        step: steps done.
+        seconds: time that they took, in all the processes that the training had.
+        pieces: in how many pieces a batch is taken; more than was asked for where memory was short.
+    """
+
+    step: int
+    seconds: float
+    pieces: int
+
+
+def save_state(path: str | Path, parts: Parts, identity: dict, standing: Standing) -> None:
     """Write the state after a step.
 
     Args:
         identity: which training this is: its settings, name and seed. Only the same may go on from the file.
-        step: steps done.
-        seconds: time that they took, in all the processes that the training had.
     """
     tensors = {f"net.{k}": v for k, v in parts.objective.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in parts.average.state_dict().items()}
@@ -37,12 +49,11 @@ def save_state(path: str | Path, parts: Parts, identity: dict, step: int, second
             fresh = torch.zeros(()) if k == "step" else torch.zeros_like(parts.objective.get_parameter(key))
             tensors[f"optimizer.{key}.{k}"] = kept.get(k, fresh)
     scaler = parts.scaler.state_dict() if parts.scaler is not None else None
-    about = {"step": step, "seconds": seconds, "scaler": scaler}
-    write_tensors(path, tensors, identity | about)
+    write_tensors(path, tensors, identity | standing._asdict() | {"scaler": scaler})
 
 
-def restore_state(path: str | Path, parts: Parts, identity: dict, defaults: dict | None = None) -> tuple[int, float]:
-    """Read what `save_state` wrote into fresh objects; the step to go on from, and the seconds so far.
+def restore_state(path: str | Path, parts: Parts, identity: dict, defaults: dict | None = None) -> Standing:
+    """Read what `save_state` wrote into fresh objects.
 
     Args:
         defaults: in the form of identity, what held for settings that the file, written before they existed, lacks.
@@ -52,9 +63,10 @@ def restore_state(path: str | Path, parts: Parts, identity: dict, defaults: dict
     tensors, about = read_tensors(path)
     if not {"step", "seconds", "scaler"} <= about.keys():
         raise CheckpointError(f"{path}: is no training state of ours")
-    if not identity.keys() <= about.keys():
+    defaults = defaults or {}
+    if not identity.keys() <= about.keys() | defaults.keys():
         raise CheckpointError(f"{path}: was saved by another version of ldm_edu; train anew into another folder")
-    was, now = _flat(defaults or {}) | _flat(about), _flat(identity)
+    was, now = _flat(defaults) | _flat(about), _flat(identity)
     different = [f"{k} was {was.get(k)}, now {v}" for k, v in now.items() if was.get(k) != v]
     if different:
         raise CheckpointError(f"{path}: was saved by a training with other settings: {'; '.join(different)}")
@@ -77,7 +89,7 @@ def restore_state(path: str | Path, parts: Parts, identity: dict, defaults: dict
             parts.optimizer.state[parameter][k] = fresh
     if parts.scaler is not None and about["scaler"]:
         parts.scaler.load_state_dict(about["scaler"])
-    return about["step"], about["seconds"]
+    return Standing(about["step"], about["seconds"], about.get("pieces", 1))
 
 
 def _flat(settings: dict) -> dict:

@@ -158,6 +158,27 @@ def test_a_step_that_ran_out_of_memory_late_is_done_again_whole(accelerator):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
+def test_pieces_that_memory_asked_for_last_over_a_cut(accelerator, tmp_path):
+    class Deep(Small):
+        def __init__(self, room):
+            super().__init__(room)
+            with torch.random.fork_rng():
+                torch.manual_seed(0)
+                self.line = nn.Sequential(nn.Linear(3, 8), nn.SiLU(), nn.Linear(8, 1))
+
+    def stop(step, averaged):
+        raise KeyboardInterrupt
+
+    saved = {"state_path": tmp_path / "x", "save_every": 6}
+    with pytest.raises(KeyboardInterrupt):
+        run(accelerator, objective=Deep(2), after_save=stop, **saved)
+    resumed = Deep(6)  # memory is free again
+    cut = run(accelerator, objective=resumed, **saved)
+    assert resumed.seen == [2] * 18
+    for a, b in zip(cut, run(accelerator, objective=Deep(2)), strict=True):
+        assert_same(a, b)
+
+
 def test_a_step_done_again_counts_its_examples_once(accelerator):
     class Counting(Small):
         def __init__(self, room):

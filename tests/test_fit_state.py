@@ -8,7 +8,7 @@ from tiny import assert_same
 from torch import nn
 
 from ldm_edu.checkpoint import CheckpointError, read_tensors, write_tensors
-from ldm_edu.fit_state import Parts, restore_state, save_state
+from ldm_edu.fit_state import Parts, Standing, restore_state, save_state
 from ldm_edu.muon import Muon
 
 IDENTITY = {"fit": {"steps": 9}, "name": "x", "seed": 0}
@@ -30,8 +30,8 @@ def parts(seed=0, width=4, steps=3, muon=False):
 @pytest.mark.parametrize("muon", [False, True])
 def test_everything_comes_back(tmp_path, muon):
     saved, fresh = parts(muon=muon), parts(seed=1, steps=0, muon=muon)
-    save_state(tmp_path / "x", saved, IDENTITY, 3, 1.5)
-    assert restore_state(tmp_path / "x", fresh, IDENTITY) == (3, 1.5)
+    save_state(tmp_path / "x", saved, IDENTITY, Standing(3, 1.5, 2))
+    assert restore_state(tmp_path / "x", fresh, IDENTITY) == Standing(3, 1.5, 2)
     assert_same(fresh.objective.state_dict(), saved.objective.state_dict())
     assert_same(fresh.average.state_dict(), saved.average.state_dict())
     for a, b in zip(saved.objective.parameters(), fresh.objective.parameters(), strict=True):
@@ -41,7 +41,7 @@ def test_everything_comes_back(tmp_path, muon):
 
 @pytest.fixture
 def saved(tmp_path):
-    save_state(tmp_path / "x", parts(), IDENTITY, 3, 1.5)
+    save_state(tmp_path / "x", parts(), IDENTITY, Standing(3, 1.5, 2))
     return tmp_path / "x"
 
 
@@ -59,7 +59,7 @@ def test_a_setting_that_came_later_counts_as_its_default(saved):
     now = IDENTITY | {"fit": {"steps": 9, "optimizer": "adamw"}}
     with pytest.raises(CheckpointError, match=r"other settings: fit\.optimizer was None, now adamw$"):
         restore_state(saved, parts(), now)
-    assert restore_state(saved, parts(), now, {"fit": {"steps": 1, "optimizer": "adamw"}}) == (3, 1.5)
+    assert restore_state(saved, parts(), now, {"fit": {"steps": 1, "optimizer": "adamw"}}) == Standing(3, 1.5, 2)
     with pytest.raises(CheckpointError, match=r"other settings: fit\.optimizer was adamw, now muon$"):
         restore_state(saved, parts(), IDENTITY | {"fit": {"steps": 9, "optimizer": "muon"}}, now)
 
@@ -67,9 +67,9 @@ def test_a_setting_that_came_later_counts_as_its_default(saved):
 @pytest.mark.parametrize("muon", [False, True])
 def test_a_state_before_the_first_step_is_a_state(tmp_path, muon):
     untouched = parts(steps=0, muon=muon)
-    save_state(tmp_path / "x", untouched, IDENTITY, 0, 0.0)
+    save_state(tmp_path / "x", untouched, IDENTITY, Standing(0, 0.0, 1))
     fresh = parts(seed=1, steps=0, muon=muon)
-    assert restore_state(tmp_path / "x", fresh, IDENTITY) == (0, 0.0)
+    assert restore_state(tmp_path / "x", fresh, IDENTITY) == Standing(0, 0.0, 1)
     torch.manual_seed(2)
     x = torch.randn(1, 2, 5, 5)
     for each in (untouched, fresh):
