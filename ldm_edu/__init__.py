@@ -5,7 +5,7 @@ denoiser.py  samplers.py                         the model as a sampler sees it,
 nets/  latent.py                                 the networks, and the whole model
 data/  fit.py  train.py  checkpoint.py           pictures, training, files
 classifier.py  metrics.py  card.py  plot.py      scores and figures
-cli.py  options.py  bench.py                     the command line
+cli.py  options.py  bench/                       the command line
 """
 
 __version__ = "0.1.0"

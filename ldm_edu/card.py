@@ -96,9 +96,10 @@ def _started(origin: dict) -> list[str]:
     lines = []
     while start := origin.get("start"):
         lines += ["", f"Started from the model {start['name']}, of which no card is known."]
+        data = f"{start.get('data', 'unknown')}. {start.get('credit', '')}".strip()
         if origin := start.get("provenance", {}):
             lines[-1] = (
-                f"Started from the model {start['name']} (data: {start['data']}. {start['credit']}), made by "
+                f"Started from the model {start['name']} (data: {data}), made by "
                 f"`{origin['command']}`, commit {origin['commit'] or 'unknown'}, on {origin['device']}. "
                 + _seconds(origin)
             )

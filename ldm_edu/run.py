@@ -48,6 +48,7 @@ def run_training(given: dict, out: Path, *, resume: bool) -> None:
             print(f"This run is finished; it is in {out}, and its pictures in {out / 'samples.png'}")
         return
     accelerator = make_accelerator(config, out)
+    start = origin_of(config.start_from) if config.start_from else None  # now: it may be gone when training ends
     with accelerator.main_process_first():  # one process downloads, the others find it done
         pictures, held_out = load_both(config)
     progress = StageProgress()
@@ -62,7 +63,7 @@ def run_training(given: dict, out: Path, *, resume: bool) -> None:
         return
     if not finished(out):
         progress.note("Scoring …")
-        finish(model, config, out, pictures, held_out, seconds, accelerator)
+        finish(model, config, out, pictures, held_out, seconds, accelerator, start)
     print(card_text(read_json(out / "card.json")))
     print(f"The checkpoint, its card and its pictures are in {out}; look at {out / 'samples.png'}")
     print(f"Draw with it: ldm-edu generate --model {out}")
@@ -92,13 +93,18 @@ def finish(
     held_out: Pictures,
     seconds: dict[str, float],
     accelerator: Accelerator,
+    start: dict | None,
 ) -> None:
-    """Score a trained model; write its picture and, last, its card."""
+    """Score a trained model; write its picture and, last, its card.
+
+    Args:
+        start: what `origin_of` says of the model that the training began with.
+    """
     command = shlex.join(["ldm-edu", "train", "--out", str(out), *typed_options(config, TrainConfig())])
     a = accelerator
     origin = provenance(command, seconds, a.device, a.num_processes, a.mixed_precision)
-    if config.start_from:
-        origin["start"] = origin_of(config.start_from)
+    if start is not None:
+        origin["start"] = start
     write_scores(model, config, out, pictures, held_out, origin)
 
 

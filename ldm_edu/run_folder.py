@@ -5,7 +5,10 @@ train.json holds the settings, flat: {"size": 32, "unet.width": 32, …}.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from ldm_edu.checkpoint import CheckpointError, is_leftover, read_about, read_json, remove_leftovers, write_json
@@ -42,8 +45,39 @@ def check_folder(out: str | Path, config: object, resume: bool) -> None:
 
 def claim(out: str | Path, config: object) -> None:
     """Write the settings into a folder that `check_folder` found fit, and clear away what a killed process left."""
+    remove_leftovers(out)  # first: they may be what fills the disk
     write_json(Path(out) / "train.json", flatten(config))
-    remove_leftovers(out)
+
+
+@contextlib.contextmanager
+def held(out: str | Path) -> Iterator[None]:
+    """Keep a folder for this process. The lock is on the folder itself: it leaves no file, and a killed process none.
+
+    Windows, and file systems without locks, keep nothing.
+
+    Raises:
+        CheckpointError: another process keeps it.
+    """
+    try:
+        import fcntl
+
+        Path(out).mkdir(parents=True, exist_ok=True)
+        folder = os.open(out, os.O_RDONLY)
+    except (ImportError, OSError):  # what is wrong with the folder is told by the first that writes there
+        yield
+        return
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CheckpointError(
+                f"{out}: another process trains in this folder; wait for it, or choose another --out"
+            ) from None
+        except OSError:
+            pass
+        yield
+    finally:
+        os.close(folder)
 
 
 def read_settings(out: str | Path, default):

@@ -6,7 +6,9 @@ config.json and model.safetensors (the model so far), samples/. Derived in noteb
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +23,12 @@ from ldm_edu.config import TrainConfig
 from ldm_edu.data.pictures import Pictures, mirrored, to_float
 from ldm_edu.fit import Batch, FitConfig, Progress, fit
 from ldm_edu.latent import LatentDiffusion
-from ldm_edu.model_config import read_config
+from ldm_edu.model_config import ModelConfig, read_config
 from ldm_edu.nets.discriminator import PatchDiscriminator
 from ldm_edu.objectives import AutoencoderObjective, DiffusionObjective
-from ldm_edu.perceptual import lpips
+from ldm_edu.perceptual import Distance, lpips
 from ldm_edu.profile import pick_device, pick_precision
-from ldm_edu.run_folder import check_folder, claim
+from ldm_edu.run_folder import check_folder, claim, held
 from ldm_edu.start import conditions_for, model_config_for, starting_model
 
 if TYPE_CHECKING:
@@ -78,9 +80,25 @@ def train(
     with accelerator.main_process_first():  # one process downloads
         distance = lpips(accelerator.device, download=config.download) if config.perceptual else None
     accelerator.wait_for_everyone()  # all have looked before one writes
-    if accelerator.is_main_process:
-        claim(out, config)
-    accelerator.wait_for_everyone()
+    with held(out) if accelerator.is_main_process else contextlib.nullcontext():
+        if accelerator.is_main_process:
+            check_folder(out, config, resume)  # again: another run may have begun here since
+            claim(out, config)
+        accelerator.wait_for_everyone()
+        return _train_stages(config, pictures, out, accelerator, hooks, initial, model_config, distance)
+
+
+def _train_stages(
+    config: TrainConfig,
+    pictures: Pictures,
+    out: Path,
+    accelerator: Accelerator,
+    hooks: Hooks,
+    initial: LatentDiffusion | None,
+    model_config: ModelConfig,
+    distance: Distance | None,
+) -> tuple[LatentDiffusion, dict[str, float]]:
+    """Train what is to be trained in a folder that is ours; see `train`."""
     if config.tensorboard:
         accelerator.init_trackers("logs")
     device, seconds = accelerator.device, {}
@@ -90,6 +108,8 @@ def train(
         model = (initial or LatentDiffusion(model_config, config.make_schedule())).to(device)
         adversary = make_adversary(config, pictures.channels) if config.adversarial else None
     pixels = (mirrored(pictures) if config.flip else pictures).pixels.to(device)
+
+    inputs: dict[str, int | str] = {"pictures": len(pictures)}  # what a resumed run must find as it was
 
     def run_stage(name: str, objective: nn.Module, make_batch, fit_config: FitConfig, after_save=None) -> nn.Module:
         if config.compile:
@@ -108,6 +128,7 @@ def train(
             accelerator=accelerator,
             name=name,
             seed=config.seed,
+            inputs=inputs,
             state_path=state_path,
             save_every=config.save_every,
             report=report,
@@ -136,6 +157,7 @@ def train(
         model.autoencoder.load_state_dict(averaged.autoencoder.state_dict())
     if model.autoencoder is not None:
         model.autoencoder.requires_grad_(False).eval()
+        inputs["autoencoder"] = digest(model.autoencoder)
 
     mean, std = encode_all(model, pixels, measure=initial is None)
     cond, nothing = conditions_for(model_config, pictures)
@@ -179,6 +201,14 @@ def train(
         sampled.save_weights(out)
     accelerator.end_training()
     return sampled, seconds
+
+
+def digest(net: nn.Module) -> str:
+    """Twelve characters that tell a network's weights from others."""
+    whole = hashlib.sha256()
+    for value in net.state_dict().values():
+        whole.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return whole.hexdigest()[:12]
 
 
 def make_adversary(config: TrainConfig, channels: int) -> Adversary:

@@ -1,15 +1,18 @@
 """Whose folder it is, and with which settings its run goes on."""
 
 import dataclasses
+import errno
 import json
+import os
 
 import pytest
-from tiny import TINY
+from tiny import TINY, blobs, python
 
 from ldm_edu.checkpoint import CheckpointError, write_tensors
 from ldm_edu.cli import main
 from ldm_edu.config import TrainConfig
-from ldm_edu.run_folder import HOW, check_folder, claim, flatten, read_settings, replace_flat, run_status
+from ldm_edu.run_folder import HOW, check_folder, claim, flatten, held, read_settings, replace_flat, run_status
+from ldm_edu.train import train
 
 
 def test_settings_come_back_from_their_flat_form(tmp_path):
@@ -149,3 +152,37 @@ def test_sets_that_a_mirror_makes_wrong_are_not_mirrored(data):
     with pytest.raises(ValueError, match=f"flip adds mirror images, which are wrong for {data}"):
         TrainConfig(data=data, flip=True)
     assert TrainConfig(data="cifar10", flip=True).flip
+
+
+def test_leftovers_go_before_anything_is_written(tmp_path, monkeypatch):
+    """They may be what fills the disk."""
+    leftover = tmp_path / ".diffusion.state.abcd1234.part"
+    leftover.write_text("much")
+    flush = os.fsync
+
+    def on_a_full_disk(file):
+        if leftover.exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        flush(file)
+
+    monkeypatch.setattr(os, "fsync", on_a_full_disk)
+    claim(tmp_path, TINY)
+    assert [p.name for p in tmp_path.iterdir()] == ["train.json"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no locks on folders there")
+def test_two_processes_do_not_train_in_one_folder(tmp_path):
+    claim(tmp_path, TINY)
+    writing = tmp_path / ".diffusion.state.abcd1234.part"
+    writing.write_text("of the other process")
+    code = "import sys, time; from ldm_edu.run_folder import held"
+    code += "\nwith held(sys.argv[1]): print(flush=True); time.sleep(600)"
+    other = python("-c", code, tmp_path)
+    other.stdout.readline()
+    with pytest.raises(CheckpointError, match="another process trains in this folder; wait for it, or choose another"):
+        train(TINY, blobs(), tmp_path, resume=True)
+    assert writing.exists()
+    other.kill()
+    other.communicate()
+    with held(tmp_path):  # a killed process keeps nothing
+        pass

@@ -8,8 +8,9 @@ import pytest
 import torch
 from tiny import TINY, assert_same, blobs, weights
 
+from ldm_edu import run
 from ldm_edu.card import card_body
-from ldm_edu.checkpoint import CheckpointError, read_json
+from ldm_edu.checkpoint import CheckpointError, read_json, write_json
 from ldm_edu.config import TrainConfig
 from ldm_edu.data.pictures import Pictures
 from ldm_edu.latent import LatentDiffusion
@@ -64,6 +65,36 @@ def test_cut_and_resumed_it_gives_the_same_bits(first, tmp_path):
         train(config, blobs(), tmp_path / "cut", hooks=Hooks(samples=stop))
     train(config, blobs(), tmp_path / "cut", resume=True)
     assert_same(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
+
+
+def test_a_resumed_run_must_find_its_model_and_its_pictures_as_they_were(first, tmp_path):
+    def stop(step, model):
+        raise KeyboardInterrupt
+
+    shutil.copytree(first, tmp_path / "first")
+    config = going_on(tmp_path / "first")
+    with pytest.raises(KeyboardInterrupt):
+        train(config, blobs(), tmp_path / "cut", hooks=Hooks(samples=stop))
+    with pytest.raises(CheckpointError, match=r"other settings: inputs\.pictures was 24, now 22$"):
+        train(config, blobs(22), tmp_path / "cut", resume=True)
+    shutil.rmtree(tmp_path / "first")
+    train(dataclasses.replace(TINY, seed=1), blobs(), tmp_path / "first")
+    with pytest.raises(CheckpointError, match=r"other settings: inputs\.autoencoder was \w{12}, now \w{12}$"):
+        train(config, blobs(), tmp_path / "cut", resume=True)
+
+
+def test_the_card_tells_of_a_model_that_is_gone_when_training_ends(first, tmp_path, monkeypatch):
+    """Its scores, which take a classifier, are left out here."""
+    start, out = tmp_path / "first", tmp_path / "run"
+    shutil.copytree(first, start)
+    write_json(start / "card.json", {"provenance": {"command": "by hand"}})
+    monkeypatch.setattr(run, "load_both", lambda config: (blobs(), blobs(12)))
+    monkeypatch.setattr(run, "write_samples", lambda *_: shutil.rmtree(start, ignore_errors=True))
+    monkeypatch.setattr(run, "write_scores", lambda *given: write_json(out / "card.json", given[-1]))
+    monkeypatch.setattr(run, "card_text", str)
+    run.run_training({"start_from": str(start), "fit.steps": 2, "device": "cpu", "precision": "no"}, out, resume=False)
+    assert not start.exists()
+    assert read_json(out / "card.json")["start"] == {"name": str(start), "provenance": {"command": "by hand"}}
 
 
 @pytest.mark.parametrize(
@@ -125,6 +156,8 @@ def test_the_card_says_where_it_came_from(first, tmp_path):
     text = card_body(card)
     assert text.count(shipped["provenance"]["command"]) == 2
     assert f"Started from the model shapes-64 (data: scenes. {shipped['credit']})" in text
+    card["provenance"]["start"] = {k: v for k, v in shipped.items() if k not in ("data", "credit")}
+    assert "Started from the model shapes-64 (data: unknown.), made by" in card_body(card)
     card["provenance"] = card["provenance"] | {"start": {"name": "old"}}
     assert "Started from the model old, of which no card is known." in card_body(json.loads(json.dumps(card)))
 
