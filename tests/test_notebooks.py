@@ -112,6 +112,13 @@ def test_parts_every_notebook_has(path):
 
 
 @each_notebook
+def test_accelerate_is_told_the_device(path):
+    """By itself it takes a Mac's GPU, where the notebooks take the CPU."""
+    for cell in code(read(path)):
+        assert re.search(r"Accelerator\((?!cpu=)", cell.source) is None
+
+
+@each_notebook
 def test_there_are_pictures_to_compare(path):
     assert any("image/png" in output.get("data", {}) for cell in code(read(path)) for output in cell.outputs)
 
