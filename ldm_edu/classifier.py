@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ldm_edu.data.pictures import Pictures, to_float
+from ldm_edu.data.pictures import Pictures, at_once, to_float
 from ldm_edu.fit import seeded
 
 
@@ -76,5 +76,9 @@ def train_classifier(
 
 @torch.no_grad()
 def in_batches(function, pictures: Tensor, batch: int = 500) -> Tensor:
-    """Apply a function of pictures (B, C, H, W) to many (N, C, H, W), `batch` at a time; its results, joined."""
-    return torch.cat([function(part) for part in pictures.split(batch)])
+    """Apply a function of pictures (B, C, H, W) to many (N, C, H, W); its results, joined.
+
+    Args:
+        batch: how many at a time, of large pictures fewer; see `at_once`.
+    """
+    return torch.cat([function(part) for part in pictures.split(at_once(batch, pictures.shape))])

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ldm_edu.classifier import Classifier, in_batches
+from ldm_edu.data.pictures import at_once
 from ldm_edu.forward import check_same_shape
 
 
@@ -77,7 +78,7 @@ def frechet_distance(samples: Tensor, reference: Tensor, classifier: Classifier)
     metric = FrechetInceptionDistance(_Features(classifier))
     metric = metric.to(samples.device)
     for real, pictures in ((True, reference), (False, samples)):
-        for part in pictures.split(500):
+        for part in pictures.split(at_once(500, pictures.shape)):
             metric.update(part, real=real)
     return metric.compute().item()
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ldm_edu.classifier import in_batches, train_classifier
-from ldm_edu.data.pictures import Pictures, spread, to_float
+from ldm_edu.data.pictures import Pictures, at_once, spread, to_float
 from ldm_edu.fit import seeded
 from ldm_edu.latent import LatentDiffusion
 from ldm_edu.metrics import frechet_distance, nearest_distance, psnr, recognition
@@ -64,6 +64,7 @@ def draw_samples(
         steps=sampling.steps,
         guidance=sampling.guidance if labels is not None or prompts is not None else 1.0,
         generator=seeded(sampling.seed, "samples"),
+        batch=at_once(64, (model.config.size, model.config.size)),
     )
     return pictures, labels
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ldm_edu.adversary import Adversary
 from ldm_edu.checkpoint import CheckpointError, read_about
 from ldm_edu.config import TrainConfig
-from ldm_edu.data.pictures import Pictures, mirrored, to_float
+from ldm_edu.data.pictures import Pictures, at_once, mirrored, to_float
 from ldm_edu.fit import Batch, FitConfig, Progress, fit
 from ldm_edu.latent import LatentDiffusion
 from ldm_edu.model_config import ModelConfig, read_config
@@ -225,6 +225,8 @@ def encode_all(
     """Encode every picture once; set the model's latent statistics so that latents have mean 0, variance 1 a channel.
 
     Args:
+        pixels: (N, C, H, W) uint8.
+        batch: how many at a time, of large pictures fewer; see `at_once`.
         measure: set the statistics; a network that is trained already keeps those it was trained with.
     Returns:
         mean and standard deviation of each picture's normalised code, (N, c, h, w); pixels themselves and None without
@@ -232,7 +234,7 @@ def encode_all(
     """
     if model.autoencoder is None:
         return to_float(pixels), None
-    codes = [model.autoencoder.encode(to_float(part)) for part in pixels.split(batch)]
+    codes = [model.autoencoder.encode(to_float(part)) for part in pixels.split(at_once(batch, pixels.shape))]
     mean = torch.cat([c.mean for c in codes])
     std = torch.cat([c.std for c in codes])
     if measure:

@@ -45,6 +45,15 @@ def test_samples_take_the_classes_in_turn_and_repeat(model):
     assert not torch.equal(pictures, draw_samples(model, Sampling(count=5, steps=3, seed=1))[0])
 
 
+@pytest.mark.parametrize(("size", "batch"), [(16, 64), (64, 64), (512, 7)])
+def test_large_samples_are_drawn_in_smaller_batches(model, monkeypatch, size, batch):
+    seen = []
+    monkeypatch.setattr(model, "config", dataclasses.replace(model.config, size=size))
+    monkeypatch.setattr(model, "generate", lambda count, batch, **options: seen.append(batch))
+    draw_samples(model, Sampling(count=100, steps=3))
+    assert seen == [batch]
+
+
 def test_real_pictures_score_as_real_and_noise_does_not(model):
     every = blobs(120)
     train, held_out, more = part(every, 0, 60), part(every, 60, 90), part(every, 90, 120)

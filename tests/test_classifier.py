@@ -47,3 +47,10 @@ def test_pictures_without_labels_are_refused():
 def test_in_batches_is_the_function_itself():
     x = torch.arange(7.0)
     assert torch.equal(in_batches(lambda p: 2 * p, x, batch=3), 2 * x)
+
+
+def test_large_pictures_come_in_smaller_batches():
+    seen = []
+    pictures = torch.zeros(1, 1, 1, 1).expand(20, 1, 512, 512)
+    in_batches(lambda part: seen.append(len(part)) or part[:, :, 0, 0], pictures)
+    assert seen == [7, 7, 6]

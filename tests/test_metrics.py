@@ -65,6 +65,14 @@ def test_frechet_distance_is_its_formula():
     assert got == pytest.approx(expected, rel=1e-4)
 
 
+def test_frechet_distance_takes_large_pictures_in_smaller_batches(monkeypatch):
+    seen, judge = [], Plain(3)
+    monkeypatch.setattr(judge, "features", lambda part: seen.append(len(part)) or part[:, :3, 0, 0])
+    pictures = torch.randn(9, 3, 1, 1, generator=torch.Generator().manual_seed(0)).expand(-1, -1, 512, 512)
+    frechet_distance(pictures, pictures, judge)
+    assert seen == [7, 2] * 2
+
+
 def test_frechet_distance_of_two_gaussians_is_the_one_of_their_moments():
     generator = torch.Generator().manual_seed(0)
     a = torch.randn(50_000, 2, generator=generator)

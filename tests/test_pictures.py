@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ldm_edu.data.pictures import Pictures, mirrored, to_bytes, to_float
+from ldm_edu.data.pictures import Pictures, at_once, mirrored, to_bytes, to_float
 
 PIXELS = torch.zeros(3, 1, 4, 4, dtype=torch.uint8)
 LABELS = torch.tensor([0, 1, 1])
@@ -48,3 +48,10 @@ def test_mirrored_pictures_follow_with_their_labels_and_captions():
     assert both.labels.tolist() == [1, 0, 1, 0]
     assert both.captions == ("one", "two", "one", "two")
     assert mirrored(Pictures(pixels)).labels is None
+
+
+@pytest.mark.parametrize(("size", "count"), [(8, 256), (64, 256), (128, 125), (512, 7), (4096, 1)])
+def test_large_pictures_are_taken_in_smaller_batches(size, count):
+    assert at_once(256, (1000, 3, size, size)) == count
+    assert at_once(500, (64, 64)) == 500
+    assert at_once(3, (size, size)) == min(3, count)

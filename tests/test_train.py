@@ -247,6 +247,15 @@ def test_latents_have_mean_0_and_variance_1_as_training_sees_them():
     torch.testing.assert_close(mean, model.encode(to_float(pictures)), rtol=1e-4, atol=1e-4)
 
 
+def test_large_pictures_are_encoded_in_smaller_batches(monkeypatch):
+    model = LatentDiffusion(model_config_for(TINY, blobs()), cosine(10))
+    seen, encode = [], model.autoencoder.encode
+    monkeypatch.setattr(model.autoencoder, "encode", lambda x: seen.append(len(x)) or encode(x[..., :16, :16]))
+    mean, _ = encode_all(model, torch.zeros(1, 1, 1, 1, dtype=torch.uint8).expand(20, 1, 512, 512))
+    assert seen == [7, 7, 6]
+    assert len(mean) == 20
+
+
 @pytest.mark.slow
 def test_bf16_on_the_cpu_trains_after_full_precision_in_one_process(tmp_path, whole):
     losses = []

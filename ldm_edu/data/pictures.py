@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -64,6 +66,14 @@ class Pictures:
 def to_float(pixels: Tensor) -> Tensor:
     """Bytes 0 … 255 to float32 in [-1, 1], of the same shape, which is any."""
     return pixels.float() / 127.5 - 1
+
+
+def at_once(most: int, shape: Sequence[int]) -> int:
+    """How many pictures of a shape (…, H, W) to compute with at once: `most`, but of large ones fewer, 1 at least.
+
+    Memory grows with their area: together they have no more pixels than 500 pictures of 64×64.
+    """
+    return max(1, min(most, 500 * 64**2 // math.prod(shape[-2:])))
 
 
 def mirrored(pictures: Pictures) -> Pictures:
