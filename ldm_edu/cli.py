@@ -70,7 +70,7 @@ def train(
     from ldm_edu.run import run_training
 
     given = {k: None if v is Nothing else v for k, v in given.items()}
-    run_training((read_recipe(config) if config else {}) | given, out, resume=resume)
+    run_training(given, out, recipe=read_recipe(config) if config else {}, resume=resume)
 
 
 @app.command()

@@ -158,3 +158,16 @@ class TrainConfig:
     def make_schedule(self) -> Schedule:
         """The noise schedule asked for."""
         return getattr(schedules, self.schedule)(self.T)
+
+
+def without_effect(flat: dict) -> list[str]:
+    """The settings of a flat dictionary that do nothing, as others in it train no autoencoder and read no captions.
+
+    The sizes of an autoencoder to start from do something: they are compared with its own.
+    """
+    idle = set()
+    if flat.get("start_from"):
+        idle |= {"l1", "kl", "adversarial_start", "autoencoder_fit", "least_words"}
+    if not flat.get("latent", True):
+        idle |= {"l1", "kl", "adversarial_start", "autoencoder_fit", "autoencoder"}
+    return [key for key in flat if key.partition(".")[0] in idle]

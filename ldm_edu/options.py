@@ -52,7 +52,7 @@ def _fields(config: object, prefix: str = "") -> Iterator[tuple]:
 
 def _annotation(key: str, kind: type, default: object, text: str) -> type:
     """The Typer annotation of one option; every default is None, so that what was typed can be told apart."""
-    flag = _flag(key)
+    flag = option(key)
     info = {"help": f"{text} (default: {_shown(default)})", "show_default": False}
     if kind is bool:
         return typing.Annotated[bool | None, typer.Option(f"{flag}/--no-{flag[2:]}", **info)]
@@ -81,7 +81,7 @@ def typed_options(config: object, default: object) -> list[str]:
     for key, _, value, *_ in _fields(config):
         if value == before[key]:
             continue
-        flag = _flag(key)
+        flag = option(key)
         if isinstance(value, bool):
             words.append(flag if value else f"--no-{flag[2:]}")
         else:
@@ -89,7 +89,7 @@ def typed_options(config: object, default: object) -> list[str]:
     return words
 
 
-def _flag(key: str) -> str:
+def option(key: str) -> str:
     """ "unet.head_dim" as --unet-head-dim."""
     return "--" + re.sub("[._]", "-", key)
 

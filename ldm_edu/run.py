@@ -14,12 +14,12 @@ import torch
 
 from ldm_edu.card import card_body, card_text, overview, provenance, write_card
 from ldm_edu.checkpoint import CheckpointError, read_about, read_json, read_tensors
-from ldm_edu.config import TrainConfig
+from ldm_edu.config import TrainConfig, without_effect
 from ldm_edu.data.load import credit_for, load_pictures
 from ldm_edu.data.pictures import Pictures, mirrored
 from ldm_edu.latent import LatentDiffusion
 from ldm_edu.model_config import read_config
-from ldm_edu.options import typed_options
+from ldm_edu.options import option, typed_options
 from ldm_edu.plot import grid, save_png
 from ldm_edu.profile import pick_device
 from ldm_edu.progress import StageProgress
@@ -33,14 +33,25 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-def run_training(given: dict, out: Path, *, resume: bool) -> None:
+def run_training(given: dict, out: Path, *, recipe: dict, resume: bool) -> None:
     """Train as asked, with progress; then score, and write card and picture where they are not there yet.
 
     Args:
         given: the fields of TrainConfig that were typed, flat.
+        recipe: those of a recipe, flat; what was typed wins.
+    Raises:
+        ValueError: something typed would do nothing beside --start-from or --no-latent. In a recipe it is left out.
     """
+    settings = follow(recipe | given)
+    idle = without_effect(settings)
+    if typed := [option(key) for key in idle if key in given]:
+        why = "--no-latent trains no autoencoder"
+        if settings.get("start_from"):
+            why = "--start-from trains no autoencoder and keeps the model's words"
+        raise ValueError(f"{why}: leave out {', '.join(typed)}, which would do nothing")
+    settings = {key: value for key, value in settings.items() if key not in idle}
     going_on = resume and (out / "train.json").exists()
-    config = replace_flat(read_settings(out, TrainConfig()) if going_on else TrainConfig(), follow(given))
+    config = replace_flat(read_settings(out, TrainConfig()) if going_on else TrainConfig(), settings)
     check_folder(out, config, resume)
     if going_on and finished(out):
         if int(os.environ.get("RANK", 0)) == 0:  # of several processes one speaks

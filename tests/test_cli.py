@@ -14,6 +14,7 @@ from tiny import ROOT, TINY, blobs, finished, options, picture_folder, python
 import ldm_edu
 from ldm_edu import run, run_generate
 from ldm_edu.cli import explain, main
+from ldm_edu.config import TrainConfig
 from ldm_edu.data.pictures import Pictures
 from ldm_edu.nets.text import TextConfig
 from ldm_edu.pretrained import shipped_models
@@ -67,6 +68,39 @@ def test_a_training_that_cannot_be_is_refused_and_leaves_nothing(refused, tmp_pa
     out = tmp_path / "run"
     assert message in refused("train", "--out", out, *options(), *words)
     assert not out.exists()
+
+
+def test_options_that_would_do_nothing_are_refused(refused, checkpoint, tmp_path):
+    out = tmp_path / "run"
+    idle = ["--l1", "0.7", "--kl", "0.5", "--adversarial-start", "3", "--autoencoder-fit-steps", "7"]
+    without = refused("train", "--out", out, "--no-latent", *idle, "--autoencoder-width", "16")
+    assert "--no-latent trains no autoencoder: leave out" in without
+    for name in ("--l1", "--kl", "--adversarial-start", "--autoencoder-fit-steps", "--autoencoder-width"):
+        assert f"{name}, " in without
+    started = refused("train", "--out", out, "--start-from", checkpoint, *idle, "--least-words", "5")
+    assert "--start-from trains no autoencoder and keeps the model's words: leave out" in started
+    for name in ("--l1", "--kl", "--adversarial-start", "--autoencoder-fit-steps", "--least-words"):
+        assert f"{name}, " in started
+    assert not out.exists()
+
+
+def test_what_a_recipe_says_beside_is_left_out_and_sizes_are_compared(checkpoint, tmp_path, monkeypatch):
+    got = []
+
+    def caught(out, config, resume):
+        got.append(config)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "check_folder", caught)
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text('{"l1": 0.7, "kl": 0.5, "least_words": 5, "autoencoder_fit.steps": 7}')
+    words = ["train", "--out", str(tmp_path / "run"), "--config", str(recipe)]
+    for more in (["--start-from", str(checkpoint), "--autoencoder-width", "16"], ["--no-latent"]):
+        assert main([*words, *more]) == 130
+    default = TrainConfig()
+    for config in got:
+        assert (config.l1, config.kl, config.autoencoder_fit) == (default.l1, default.kl, default.autoencoder_fit)
+    assert [config.least_words for config in got] == [1, 5]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")

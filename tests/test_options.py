@@ -29,7 +29,7 @@ UNUSUAL = dataclasses.replace(
 def typed(monkeypatch):
     """What the command gets for the arguments that were typed."""
     got = {}
-    monkeypatch.setattr(run, "run_training", lambda given, out, resume: got.update(given))
+    monkeypatch.setattr(run, "run_training", lambda given, out, recipe, resume: got.update(given))
 
     def type_in(*words):
         got.clear()

@@ -81,7 +81,7 @@ def test_a_recipe_trains_in_miniature(name, tmp_path):
 def given(monkeypatch):
     """What the training gets for a typed command."""
     got = {}
-    monkeypatch.setattr(run, "run_training", lambda given, out, resume: got.update(given))
+    monkeypatch.setattr(run, "run_training", lambda given, out, recipe, resume: got.update(recipe | given))
 
     def type_in(*words):
         got.clear()

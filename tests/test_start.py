@@ -92,7 +92,8 @@ def test_the_card_tells_of_a_model_that_is_gone_when_training_ends(first, tmp_pa
     monkeypatch.setattr(run, "write_samples", lambda *_: shutil.rmtree(start, ignore_errors=True))
     monkeypatch.setattr(run, "write_scores", lambda *given: write_json(out / "card.json", given[-1]))
     monkeypatch.setattr(run, "card_text", str)
-    run.run_training({"start_from": str(start), "fit.steps": 2, "device": "cpu", "precision": "no"}, out, resume=False)
+    given = {"start_from": str(start), "fit.steps": 2, "device": "cpu", "precision": "no"}
+    run.run_training(given, out, recipe={}, resume=False)
     assert not start.exists()
     assert read_json(out / "card.json")["start"] == {"name": str(start), "provenance": {"command": "by hand"}}
 
