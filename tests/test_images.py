@@ -236,6 +236,33 @@ def test_a_set_that_was_cut_short_is_refused(root):
         mnist(root=root, train=False)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: bytes(len(whole)),
+        lambda whole: b"<!DOCTYPE html><title>404 Not Found</title>",
+        lambda whole: whole[:100],
+        lambda whole: whole[:3],
+        lambda whole: b"",
+    ],
+    ids=["zeros", "html", "cut", "cut in its head", "empty"],
+)
+@pytest.mark.parametrize("load", [mnist, fashion_mnist])
+@pytest.mark.parametrize("file", ["images-idx3-ubyte", "labels-idx1-ubyte"])
+def test_a_damaged_file_is_one_to_remove(tmp_path, load, file, damage):
+    raw = tmp_path / {mnist: "MNIST", fashion_mnist: "FashionMNIST"}[load] / "raw"
+    raw.mkdir(parents=True)
+    for part in ("train", "t10k"):
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(struct.pack(">4I", 0x803, 200, 28, 28) + bytes(200 * 28 * 28))
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">2I", 0x801, 200) + bytes(200))
+    assert len(load(root=tmp_path)) == 200
+    path = raw / f"train-{file}"
+    path.write_bytes(damage(path.read_bytes()))
+    for download in (False, True):
+        with pytest.raises(ValueError, match=r"not whole under .* Where damaged files are there, remove them first"):
+            load(root=tmp_path, download=download)
+
+
 def test_a_folder_inside_a_class_is_named(tmp_path):
     picture_folder(tmp_path / "a", 3)
     picture_folder(tmp_path / "b" / "deeper", 3)

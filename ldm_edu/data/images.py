@@ -144,11 +144,12 @@ def _torchvision(load: Callable, name: str, size: int, root: str | Path) -> Pict
 
     try:
         data = load()
-    except (RuntimeError, OSError, EOFError, ValueError) as error:
+    except (RuntimeError, OSError, EOFError, ValueError, AssertionError, KeyError, TypeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
             f"{name}: not found or not whole under {root} ({reason}); allow its download with --download "
-            "(it also unpacks .gz files that are there), or point --root at a folder that has it"
+            "(it also unpacks .gz files that are there), or point --root at a folder that has it. Where damaged files "
+            "are there, remove them first: a download leaves what it finds"
         ) from None
     if hasattr(data, "data"):  # MNIST and CIFAR-10 hold arrays of one size
         pixels = torch.as_tensor(data.data)
