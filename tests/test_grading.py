@@ -15,7 +15,7 @@ from ldm_edu.grading.autograde import mark_cells
 from ldm_edu.grading.grade import grade, grade_cells
 from ldm_edu.grading.notebook import Cell, checks_for, is_untouched, read_cells
 from ldm_edu.grading.remote import Ended, Failed, Limits, Student
-from ldm_edu.grading.table import check_text, progress_text, report_text
+from ldm_edu.grading.table import check_text, matching, progress_text, report_text
 from ldm_edu.schedule import linear
 
 ROOT = Path(__file__).parents[1]
@@ -109,6 +109,20 @@ def test_files_that_are_no_notebooks(tmp_path):
         checks_for("x.ipynb")
     with pytest.raises(ValueError, match="no exercises of number 99"):
         checks_for("99_x.ipynb")
+
+
+def test_a_pattern_that_the_shell_left_is_taken_as_its_files(tmp_path, capsys):
+    for name in ("03_b.ipynb", "03_a.ipynb", "04_c.ipynb", "03_[1].ipynb"):
+        (tmp_path / name).touch()
+    assert [p.name for p in matching(tmp_path / "03_?.ipynb")] == ["03_a.ipynb", "03_b.ipynb"]
+    assert matching(tmp_path / "03_[1].ipynb") == [tmp_path / "03_[1].ipynb"]
+    assert matching(tmp_path / "absent.ipynb") == [tmp_path / "absent.ipynb"]
+    assert main(["check", str(tmp_path / "03_*.ipynb")]) == 2
+    err = capsys.readouterr().err
+    assert all(f"{name}: no Jupyter notebook" in err for name in ("03_a.ipynb", "03_b.ipynb", "03_[1].ipynb"))
+    assert main(["check", str(tmp_path / "09_*.ipynb")]) == 2
+    err = capsys.readouterr().err
+    assert err == f"ldm-edu: {tmp_path / '09_*.ipynb'}: no file matches this pattern; look at the folder and the name\n"
 
 
 def test_progress_needs_no_process_where_nothing_is_written():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import textwrap
 from collections.abc import Sequence
@@ -20,9 +21,12 @@ def check_text(paths: Sequence[str | Path], as_json: bool = False) -> tuple[str,
 
     A notebook goes by its file's name; where two have the same one, by their paths.
 
+    Args:
+        paths: notebooks, or patterns such as 03_*.ipynb.
     Raises:
-        ValueError: none could be graded.
+        ValueError: none could be graded, or a pattern that no file matches.
     """
+    paths = [file for path in paths for file in matching(path)]
     names = [Path(path).stem for path in paths]
     reports, failed = [], []
     for path, name in zip(paths, names, strict=True):
@@ -36,6 +40,20 @@ def check_text(paths: Sequence[str | Path], as_json: bool = False) -> tuple[str,
         raise ValueError("; ".join(failed))
     text = as_object(reports) if as_json else "\n".join(map(report_text, reports))
     return text, "; ".join(failed)
+
+
+def matching(path: str | Path) -> list[Path]:
+    """The files that a pattern stands for, which Windows' shells leave to the program; else the path itself.
+
+    Raises:
+        ValueError: a pattern that no file matches.
+    """
+    if Path(path).exists() or not any(sign in str(path) for sign in "*?["):
+        return [Path(path)]
+    found = sorted(map(Path, glob.glob(str(path))))
+    if not found:
+        raise ValueError(f"{path}: no file matches this pattern; look at the folder and the name")
+    return found
 
 
 def as_object(reports: Sequence[Report]) -> str:
