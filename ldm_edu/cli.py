@@ -184,7 +184,7 @@ def bench(
         Optional[list[str]],  # noqa: UP045
         typer.Argument(
             help="structure, small, sampling, latent, options, import, generate, throughput, quality; all but the last "
-            "two unless given"
+            "two unless given; on Windows neither import nor generate, which need Linux or macOS"
         ),
     ] = None,
     seconds: Annotated[float, typer.Option(help="about how long to measure each comparison")] = 10.0,
@@ -264,6 +264,8 @@ def explain(error: Exception) -> str:
     if out_of_memory(error):
         return "out of memory; use smaller pictures, a smaller model, or fewer at once by --batch, where there is one"
     package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if package in sys.stdlib_module_names:
+        return f"this needs {package}, a part of Python missing here, as some are on Windows; try Linux or macOS"
     if package not in ("", "ldm_edu"):
         return f"this needs the package {package}: pip install {DISTRIBUTIONS.get(package, package)}"
     return f"unexpected {type(error).__name__}: {error}; run again with --debug to see where"

@@ -12,7 +12,7 @@ from tiny import TINY
 from ldm_edu.bench import generate as prompt
 from ldm_edu.bench import ours as our_side
 from ldm_edu.bench import quality, run_bench, throughput
-from ldm_edu.bench.comparisons import COMPARISONS
+from ldm_edu.bench.comparisons import COMPARISONS, usual_comparisons
 from ldm_edu.bench.pairs import clock_of, compare, ratio_of
 from ldm_edu.bench.rows import Gap, Reach, Row
 from ldm_edu.bench.setting import Setting, Sizes
@@ -308,6 +308,23 @@ def test_a_bench_cut_short_leaves_the_rows_that_it_has_measured(tmp_path, monkey
         run_bench(["latent", "small"], seconds=0.05, device="cpu", write=page)
     assert page.read_text().count("| training step, latents against pixels |") == 1
     assert "older" not in page.read_text()
+
+
+def test_what_windows_cannot_measure_is_left_out_there(monkeypatch, capsys):
+    pytest.importorskip("diffusers")
+    asked = []
+    for name in list(COMPARISONS):
+        monkeypatch.setitem(COMPARISONS, name, lambda setting, name=name: asked.append(name) or ())
+    run_bench(seconds=0.05, device="cpu")
+    assert asked == list(COMPARISONS)
+    with monkeypatch.context() as patched:
+        patched.setattr("sys.platform", "win32")
+        usual = usual_comparisons()
+    assert usual == [name for name in COMPARISONS if name not in ("import", "generate")]
+    monkeypatch.setattr("ldm_edu.bench.comparisons.usual_comparisons", lambda: usual)
+    asked.clear()
+    run_bench(seconds=0.05, device="cpu")
+    assert asked == usual
 
 
 @pytest.mark.usefixtures("tiny_latent")

@@ -295,6 +295,10 @@ def test_no_command_shows_the_help(capsys):
         (ModuleNotFoundError("No module named 'PIL.Image'", name="PIL.Image"), "package PIL: pip install pillow"),
         (ModuleNotFoundError("No module named 'tqdm'", name="tqdm"), "pip install tqdm"),
         (ModuleNotFoundError("No module named 'ldm_edu.x'", name="ldm_edu.x"), "unexpected ModuleNotFoundError"),
+        (
+            ModuleNotFoundError("No module named 'resource'", name="resource"),
+            "this needs resource, a part of Python missing here, as some are on Windows; try Linux or macOS",
+        ),
         (ImportError("libGL.so.1: cannot open shared object file"), "unexpected ImportError: libGL"),
         (
             torch.OutOfMemoryError("big"),

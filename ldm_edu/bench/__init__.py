@@ -37,7 +37,7 @@ def run_bench(
 
     Args:
         what: structure, small, sampling, latent, options, import, generate, throughput, quality; where empty, all but
-            the last two.
+            the last two, on Windows neither import nor generate.
         seconds: to measure each row, at least.
         threads: CPU threads.
         device: auto, cpu or cuda.
@@ -45,7 +45,7 @@ def run_bench(
     Raises:
         ValueError: an unknown name, a number out of range, or diffusers is missing.
     """
-    from ldm_edu.bench.comparisons import COMPARISONS, Setting
+    from ldm_edu.bench.comparisons import COMPARISONS, Setting, usual_comparisons
     from ldm_edu.bench.quality import quality
     from ldm_edu.bench.theirs import need_diffusers
     from ldm_edu.bench.throughput import throughput
@@ -74,7 +74,7 @@ def run_bench(
     rows, peak, before = [], 0, torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        for name in what or COMPARISONS:
+        for name in what or usual_comparisons():
             for row in known[name](Setting(seconds, where)):
                 rows.append(row)
                 if where == "cuda":

@@ -184,3 +184,9 @@ COMPARISONS: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "import": imports,
     "generate": generate,
 }
+
+
+def usual_comparisons() -> list[str]:
+    """What is measured where nothing is named: all of COMPARISONS that this platform can."""
+    windows = sys.platform == "win32"  # it lacks the module that tells the CPU time of other processes
+    return [name for name in COMPARISONS if not (windows and name in ("import", "generate"))]
