@@ -11,6 +11,7 @@ import json
 import os
 import re
 import secrets
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -23,7 +24,7 @@ class CheckpointError(ValueError):
 
 
 def write_atomic(path: str | Path, data: bytes) -> None:
-    """Write a file under a temporary name beside its place, flush it to the disk, and move it there.
+    """Write a file under a temporary name beside its place, flush it to the disk, and move it there for good.
 
     A file that is replaced hands on its permissions; a link stays, and what it leads to is replaced.
 
@@ -39,7 +40,7 @@ def write_atomic(path: str | Path, data: bytes) -> None:
                 temporary.chmod(path.stat().st_mode & 0o777)
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            flush(file.fileno())
         temporary.replace(path)
     except BaseException as error:
         with contextlib.suppress(OSError):  # it may never have been there
@@ -49,6 +50,28 @@ def write_atomic(path: str | Path, data: bytes) -> None:
                 f"{asked}: could not be written ({error.strerror or error}); what was there before is unchanged"
             ) from None
         raise
+    if os.name == "posix":
+        with contextlib.suppress(OSError):  # the file is there; some network file systems flush no folder
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                flush(folder)  # the move itself
+            finally:
+                os.close(folder)
+
+
+def flush(descriptor: int) -> None:
+    """Wait until an open file, or folder, is on the disk.
+
+    Raises:
+        OSError: it is not.
+    """
+    if sys.platform == "darwin":
+        import fcntl
+
+        with contextlib.suppress(OSError):  # a file system that does not know it
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)  # fsync stops at the disk's own cache
+            return
+    os.fsync(descriptor)
 
 
 def is_leftover(path: str | Path) -> bool:

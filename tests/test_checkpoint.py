@@ -3,6 +3,8 @@
 import json
 import os
 import pickle
+import stat
+import sys
 
 import pytest
 import torch
@@ -84,6 +86,49 @@ def test_a_write_that_fails_says_so_and_changes_nothing(tmp_path):
     with pytest.raises(CheckpointError, match="could not be written"):
         write_atomic(tmp_path / ("x" * 250), b"new")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows flushes no folder")
+def test_a_file_is_flushed_before_the_move_and_its_folder_after(tmp_path, monkeypatch):
+    flushed = []
+
+    def look(descriptor):
+        flushed.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), (tmp_path / "x").exists()))
+
+    monkeypatch.setattr(os, "fsync", look)
+    monkeypatch.setattr(sys, "platform", "linux")
+    write_atomic(tmp_path / "x", b"one")
+    assert flushed == [(False, False), (True, True)]
+
+    def refuse(descriptor):
+        look(descriptor)
+        if flushed[-1][0]:
+            raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    write_atomic(tmp_path / "x", b"two")
+    assert (tmp_path / "x").read_bytes() == b"two"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no fcntl")
+@pytest.mark.parametrize("known", [True, False])
+def test_macos_is_told_to_flush_the_disk_too(tmp_path, monkeypatch, known):
+    import fcntl
+
+    asked, flushed = [], []
+
+    def control(descriptor, command):
+        asked.append(command)
+        if not known:
+            raise OSError(45, "Operation not supported")
+
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(fcntl, "fcntl", control)
+    monkeypatch.setattr(os, "fsync", flushed.append)
+    write_atomic(tmp_path / "x", b"one")
+    assert asked == [51, 51]
+    assert len(flushed) == (0 if known else 2)
 
 
 FILL = """
