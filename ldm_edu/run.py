@@ -15,6 +15,7 @@ import torch
 from ldm_edu.card import card_body, card_text, overview, provenance, write_card
 from ldm_edu.checkpoint import CheckpointError, read_about, read_json, read_tensors
 from ldm_edu.config import TrainConfig, without_effect
+from ldm_edu.data.images import IGNORED
 from ldm_edu.data.load import credit_for, load_pictures
 from ldm_edu.data.pictures import Pictures, mirrored
 from ldm_edu.latent import LatentDiffusion
@@ -24,7 +25,7 @@ from ldm_edu.plot import grid, save_png
 from ldm_edu.profile import pick_device
 from ldm_edu.progress import StageProgress
 from ldm_edu.readme import write_block
-from ldm_edu.run_folder import check_folder, read_settings, replace_flat, run_status
+from ldm_edu.run_folder import check_folder, contents, read_settings, replace_flat, run_status
 from ldm_edu.scores import Sampling, caption_scores, draw_samples, score
 from ldm_edu.start import follow, origin_of
 from ldm_edu.train import Hooks, make_accelerator, train
@@ -174,7 +175,7 @@ def export(run: Path, out: Path, *, root: str | None = None, download: bool = Fa
     """
     if not finished(run) or not (run / "train.json").exists():
         raise CheckpointError(f"{run}: holds no finished run; export takes the folder of a training that has its card")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and (not out.is_dir() or contents(out)):
         raise CheckpointError(f"{out}: exists already; choose another folder")
     config, origin = read_settings(run, TrainConfig()), read_json(run / "card.json").get("provenance")
     if not origin:
@@ -189,7 +190,9 @@ def export(run: Path, out: Path, *, root: str | None = None, download: bool = Fa
         LatentDiffusion.load(run).save(made, torch.float16)
         model = LatentDiffusion.load(made, pick_device("auto"))
         write_scores(model, config, made, pictures, held_out, origin)
-        if final.exists():  # it is empty
+        if final.exists():  # it is empty, but for what file managers leave
+            for name in IGNORED:
+                (final / name).unlink(missing_ok=True)
             final.rmdir()
         made.rename(final)
     print(card_text(read_json(out / "card.json")))

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ldm_edu.checkpoint import CheckpointError, is_leftover, read_about, read_json, remove_leftovers, write_json
+from ldm_edu.data.images import IGNORED
 from ldm_edu.kinds import fits, flat_kinds, words
 
 HOW = frozenset(("root", "download", "device", "compile", "save_every", "tensorboard"))
@@ -39,8 +40,13 @@ def check_folder(out: str | Path, config: object, resume: bool) -> None:
         ]
         if different:
             raise CheckpointError(f"{out}: the run there has other settings: {'; '.join(different)}")
-    elif out.exists() and (not out.is_dir() or any(not is_leftover(p) for p in out.iterdir())):
+    elif out.exists() and (not out.is_dir() or any(not is_leftover(p) for p in contents(out))):
         raise CheckpointError(f"{out}: exists, and holds no run of ours; choose another --out")
+
+
+def contents(folder: Path) -> list[Path]:
+    """What a folder holds, without what file managers put there by themselves."""
+    return [path for path in folder.iterdir() if path.name not in IGNORED]
 
 
 def claim(out: str | Path, config: object) -> None:

@@ -305,8 +305,10 @@ def test_an_exported_model_is_half_as_large_and_scored_as_stored(whole, tmp_path
         assert sorted(tmp_path.iterdir()) == before
     capsys.readouterr()
     (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / ".DS_Store").touch()  # as file managers leave it
     assert main(["export", str(run), str(tmp_path / "empty")]) == 0
     assert read_json(tmp_path / "empty" / "card.json")["name"] == "empty"
+    assert not (tmp_path / "empty" / ".DS_Store").exists()
     capsys.readouterr()
     (run / "card.json").write_text("{}")
     assert main(["export", str(run), str(tmp_path / "again")]) == 2

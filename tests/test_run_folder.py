@@ -27,6 +27,15 @@ def test_a_new_or_empty_folder_is_fit(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_file_managers_leave_does_not_count(tmp_path):
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
+        (tmp_path / name).touch()
+    check_folder(tmp_path, TINY, resume=False)
+    (tmp_path / ".profile").touch()
+    with pytest.raises(CheckpointError, match="holds no run of ours"):
+        check_folder(tmp_path, TINY, resume=False)
+
+
 def test_a_folder_with_something_else_is_not(tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
     for out in (tmp_path, tmp_path / "thesis.txt"):

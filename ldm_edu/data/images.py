@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ldm_edu.data.pictures import Pictures, to_bytes, to_float
 
-IGNORED = {"Thumbs.db", "desktop.ini"}  # left behind by file managers, like names that start with a dot
+IGNORED = {".DS_Store", "Thumbs.db", "desktop.ini"}  # file managers put them into folders by themselves
 
 
 def open_picture(path: str | Path, size: int, channels: int = 3) -> Tensor:
