@@ -95,7 +95,7 @@ def write_page(work: Path, folder: Path, device: str) -> Path:
     }
     spec = work / "kernels" / "python3" / "kernel.json"
     spec.parent.mkdir(parents=True)
-    spec.write_text(json.dumps(kernel))
+    spec.write_text(json.dumps(kernel), "utf-8")
     cell = nbformat.v4.new_code_cell(CELL.format(folder=str(folder), device=device, name=folder.name))
     kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook = nbformat.v4.new_notebook(
@@ -118,5 +118,5 @@ def announce(app: Voila, token: str, work: Path | None) -> None:
     if work is not None:
         # By a file that only its owner can read: a command line would show the token to everyone on this machine.
         door = work / "open.html"
-        door.write_text(f'<meta http-equiv="refresh" content="0; url={escape(address)}">')
+        door.write_text(f'<meta http-equiv="refresh" content="0; url={escape(address)}">', "utf-8")
         webbrowser.open(door.as_uri())

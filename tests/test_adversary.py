@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import os
 
 import pytest
 import torch
@@ -245,8 +246,9 @@ model, _ = train(WITH, blobs(), sys.argv[1])
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="torchrun needs Linux or macOS")
 def test_two_processes_train_with_one_discriminator(whole, tmp_path):
-    (tmp_path / "two.py").write_text(TWO)
+    (tmp_path / "two.py").write_text(TWO, "utf-8")
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
     code, _, err = finished(python(*torchrun, tmp_path / "two.py", tmp_path / "run"))
     assert code == 0, err

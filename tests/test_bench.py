@@ -290,7 +290,7 @@ def test_bench_prints_a_table_and_writes_it_into_a_page(capsys, tmp_path):
     page = tmp_path / "page.md"
     page.write_text("<!-- bench:begin -->\n<!-- bench:end -->\n")
     assert main(["bench", "latent", "--seconds", "0.05", "--device", "cpu", "--write", str(page)]) == 0
-    assert "| training step, latents against pixels |" in page.read_text()
+    assert "| training step, latents against pixels |" in page.read_text("utf-8")
     out = capsys.readouterr().out
     assert "training step, latents against pixels; goal ≥ 10: " in out
     assert "95% interval" in out
@@ -306,8 +306,8 @@ def test_a_bench_cut_short_leaves_the_rows_that_it_has_measured(tmp_path, monkey
     page.write_text("<!-- bench:begin -->\nolder\n<!-- bench:end -->\n")
     with pytest.raises(KeyboardInterrupt):
         run_bench(["latent", "small"], seconds=0.05, device="cpu", write=page)
-    assert page.read_text().count("| training step, latents against pixels |") == 1
-    assert "older" not in page.read_text()
+    assert page.read_text("utf-8").count("| training step, latents against pixels |") == 1
+    assert "older" not in page.read_text("utf-8")
 
 
 def test_what_windows_cannot_measure_is_left_out_there(monkeypatch, capsys):

@@ -16,13 +16,13 @@ WANTED = {"pytorch", "torchvision", "matplotlib", "jupyterlab", "ipywidgets", "n
 def test_conda_and_pip_install_the_same():
     import tomllib
 
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     lines = project["dependencies"] + [r for extra in project["optional-dependencies"].values() for r in extra]
     wanted = {"python": Requirement("python" + project["requires-python"]).specifier}
     for line in lines:
         requirement = Requirement(line)
         wanted[CONDA_NAMES.get(requirement.name, requirement.name)] = requirement.specifier
-    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))["dependencies"]
     assert listed[-1] == {"pip": ["-e ."]}
     found = {r.name: r.specifier for r in (Requirement(d) for d in listed if d != "pip" and isinstance(d, str))}
     assert found == wanted

@@ -189,7 +189,7 @@ def test_nbgrader_hands_out_and_grades_in_a_clean_folder(tmp_path):
     nbgrader(tmp_path, "generate_feedback", source.stem)
     nbgrader(tmp_path, "export", "--to", "marks.csv")
 
-    with open(tmp_path / "marks.csv", newline="") as file:
+    with open(tmp_path / "marks.csv", newline="", encoding="utf-8") as file:
         rows = {row["student_id"]: row for row in csv.DictReader(file)}
     auto, written = sum(t.points for t in tasks.values()), sum(t.written for t in tasks.values())
     assert {float(row["max_score"]) for row in rows.values()} == {auto + written}

@@ -102,7 +102,7 @@ def test_files_that_are_no_notebooks(tmp_path):
     with pytest.raises(ValueError, match="No such file"):
         read_cells(tmp_path / "01_x.ipynb")
     for text in ("", "[]", '{"cells": [{}]}', '{"cells": [{"cell_type": "code", "source": 3}]}', "\x00" * 9):
-        (tmp_path / "01_x.ipynb").write_text(text)
+        (tmp_path / "01_x.ipynb").write_text(text, "utf-8")
         with pytest.raises(ValueError, match=r"01_x\.ipynb: no Jupyter notebook"):
             read_cells(tmp_path / "01_x.ipynb")
     with pytest.raises(ValueError, match="number that the name begins with"):
@@ -142,7 +142,7 @@ def test_progress_and_table_of_a_notebook_begun(tmp_path):
         if cell["metadata"].get("nbgrader", {}).get("grade_id") == "answer-to_exploding":
             cell["source"] = GOOD.replace("math.sqrt(alpha_bar_t), ", "alpha_bar_t, ")
     path = tmp_path / SOLUTIONS[0].name
-    path.write_text(json.dumps(notebook))
+    path.write_text(json.dumps(notebook), "utf-8")
     assert not is_untouched(read_cells(path))
     text, failed = check_text([path])
     assert failed == ""

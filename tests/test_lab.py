@@ -29,6 +29,7 @@ SETTINGS = {
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.skipif(os.name == "nt", reason="ends JupyterLab by POSIX signals"),
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian: apt install chromium)"),
 ]
 
@@ -48,7 +49,7 @@ def lab(tmp_path_factory):
     for name, text in SETTINGS.items():
         path = work / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, "utf-8")
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
@@ -89,13 +90,13 @@ def wait_for(address, server, log, seconds=120):
     """Wait until a server answers."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        assert server.poll() is None, log.read_text()
+        assert server.poll() is None, log.read_text("utf-8")
         try:
             with urllib.request.urlopen(address, timeout=2):
                 return
         except (OSError, urllib.error.URLError):
             time.sleep(0.3)
-    raise AssertionError(f"no answer in {seconds} s:\n{log.read_text()}")
+    raise AssertionError(f"no answer in {seconds} s:\n{log.read_text('utf-8')}")
 
 
 @pytest.fixture(scope="module")

@@ -218,19 +218,19 @@ def saved(model, tmp_path):
 
 
 def test_a_newer_format_is_refused(saved):
-    config = json.loads((saved / "config.json").read_text())
-    (saved / "config.json").write_text(json.dumps(config | {"format": 2}))
+    config = json.loads((saved / "config.json").read_text("utf-8"))
+    (saved / "config.json").write_text(json.dumps(config | {"format": 2}), "utf-8")
     with pytest.raises(CheckpointError, match="checkpoint format 2, this version reads 1"):
         LatentDiffusion.load(saved)
 
 
 @pytest.mark.parametrize("part", ["unet", "autoencoder", "model"])
 def test_a_configuration_with_values_of_another_type_is_refused(saved, part):
-    config = json.loads((saved / "config.json").read_text())
+    config = json.loads((saved / "config.json").read_text("utf-8"))
     entry = config["model"] if part == "model" else config["model"][part]
     name = "size" if part == "model" else "width"
     entry[name] = float(entry[name])
-    (saved / "config.json").write_text(json.dumps(config))
+    (saved / "config.json").write_text(json.dumps(config), "utf-8")
     with pytest.raises(CheckpointError, match=rf"not a configuration of ours \({name} must be a whole number, got"):
         read_config(saved)
 
@@ -239,7 +239,7 @@ def test_a_configuration_with_values_of_another_type_is_refused(saved, part):
     "model_entry", [None, 3, {}, {"unet": {}, "autoencoder": None}, {"unet": {"warp": 1}}, {"unet": {"width": "wide"}}]
 )
 def test_a_foreign_configuration_is_refused(saved, model_entry):
-    (saved / "config.json").write_text(json.dumps({"format": 1, "model": model_entry}))
+    (saved / "config.json").write_text(json.dumps({"format": 1, "model": model_entry}), "utf-8")
     with pytest.raises(CheckpointError, match=r"config\.json: not a configuration of ours"):
         read_config(saved)
 

@@ -23,7 +23,10 @@ from test_lab import CHROMIUM
 from ldm_edu import run_play
 from ldm_edu.cli import main
 
-in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian: apt install chromium)")
+in_a_browser = pytest.mark.skipif(
+    CHROMIUM is None or os.name == "nt",
+    reason="needs Chromium (Debian: apt install chromium), and ends the page by Ctrl-C",
+)
 DRAWN_SECONDS = 60  # for a few steps of a tiny model, on a busy machine
 
 
@@ -69,8 +72,8 @@ def test_the_page_is_one_cell_with_the_folder_as_a_string(tmp_path):
     code = cell.source.replace("from ldm_edu.latent import LatentDiffusion\n", "").partition("\n")[2]
     model = type("Model", (), {"load": staticmethod(lambda *given: loaded.append(given))})
     exec(code, {"LatentDiffusion": model, "playground": lambda model, name: loaded.append(name)})
-    assert loaded == [(f"/models/{name}", "cpu"), name]
-    kernel = json.loads((tmp_path / "kernels" / "python3" / "kernel.json").read_text())
+    assert loaded == [(str(Path("/models") / name), "cpu"), name]
+    kernel = json.loads((tmp_path / "kernels" / "python3" / "kernel.json").read_text("utf-8"))
     assert kernel["argv"][0] == sys.executable
     assert str(Path(run_play.__file__).parents[1]) in kernel["env"]["PYTHONPATH"].split(os.pathsep)
 
@@ -83,7 +86,7 @@ def test_the_browser_gets_the_address_in_a_file(tmp_path, monkeypatch, capsys):
     assert "http://127.0.0.1:1234/?token=secret" in capsys.readouterr().out
     assert opened == [(tmp_path / "open.html").as_uri()]
     assert "secret" not in opened[0]
-    assert "url=http://127.0.0.1:1234/?token=secret" in (tmp_path / "open.html").read_text()
+    assert "url=http://127.0.0.1:1234/?token=secret" in (tmp_path / "open.html").read_text("utf-8")
     run_play.announce(app, "secret", None)
     assert len(opened) == 1
 
@@ -120,7 +123,7 @@ class Server:
         line = self.process.stdout.readline()  # ends where the process does, so this cannot wait for ever
         if "http" not in line:
             self.stop()
-            raise AssertionError(self.errors.read_text())
+            raise AssertionError(self.errors.read_text("utf-8"))
         self.address = re.search(r"http://\S+", line)[0]
 
     def stop(self):
@@ -297,6 +300,7 @@ def test_nothing_is_cut_off_and_nothing_comes_from_elsewhere(page):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="ends the page by Ctrl-C")
 def test_only_who_has_the_address_gets_the_page(server):
     def code(address, **headers):
         request = urllib.request.Request(address, headers=headers)
@@ -339,11 +343,11 @@ def test_a_model_with_classes_and_how_page_and_command_end(tmp_path, browser):
         page.goto("about:blank")  # as when the page is closed: its kernel ends
         end = time.monotonic() + DRAWN_SECONDS
         while glob(str(kernels)):
-            assert time.monotonic() < end, running.errors.read_text()
+            assert time.monotonic() < end, running.errors.read_text("utf-8")
             time.sleep(0.1)
     finally:
         page.close()
         code = running.stop()
     assert code == 0
-    assert running.errors.read_text() == "\nStopped\n"
+    assert running.errors.read_text("utf-8") == "\nStopped\n"
     assert list(running.temporary.glob("ldm_edu-play-*")) == []

@@ -136,7 +136,7 @@ def test_a_file_on_disk_goes_before_a_name(given, tmp_path, monkeypatch):
     ],
 )
 def test_a_file_that_is_no_recipe_is_one_line(tmp_path, capsys, content, message):
-    (tmp_path / "mine.json").write_text(content)
+    (tmp_path / "mine.json").write_text(content, "utf-8")
     assert main(["train", "--out", str(tmp_path / "run"), "--config", str(tmp_path / "mine.json")]) == 2
     err = capsys.readouterr().err
     assert err.startswith(f"ldm-edu: {tmp_path / 'mine.json'}: ")
@@ -147,7 +147,7 @@ def test_a_file_that_is_no_recipe_is_one_line(tmp_path, capsys, content, message
 
 def test_numbers_and_nothing_are_taken_as_they_are_meant(tmp_path):
     content = {"l1": 1, "unet.heads": None, "unet.head_dim": 8, "unet.attention": [], "text.words": ["a"]}
-    (tmp_path / "mine.json").write_text(json.dumps(content))
+    (tmp_path / "mine.json").write_text(json.dumps(content), "utf-8")
     assert read_recipe(tmp_path / "mine.json") == content
 
 

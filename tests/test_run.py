@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import shutil
 import signal
@@ -44,13 +45,13 @@ def whole(words, tmp_path_factory):
     out = tmp_path_factory.mktemp("whole") / "run"
     code, said, err = finished(python("-m", "ldm_edu", "train", "--out", out, *words))
     assert code == 0, err
-    (out.parent / "out.txt").write_text(said)
-    (out.parent / "err.txt").write_text(err)
+    (out.parent / "out.txt").write_text(said, "utf-8")
+    (out.parent / "err.txt").write_text(err, "utf-8")
     return out
 
 
 def test_a_run_says_where_it_stands_and_where_things_are(whole, words):
-    said, err = ((whole.parent / name).read_text() for name in ("out.txt", "err.txt"))
+    said, err = ((whole.parent / name).read_text("utf-8") for name in ("out.txt", "err.txt"))
     assert f"The checkpoint, its card and its pictures are in {whole}; look at {whole / 'samples.png'}" in said
     assert f"ldm-edu generate --model {whole}" in said
     lines = err.splitlines()
@@ -67,13 +68,13 @@ def test_a_run_says_where_it_stands_and_where_things_are(whole, words):
 
 def test_info_on_a_finished_and_on_a_damaged_folder(whole, tmp_path, capsys):
     assert main(["info", str(whole)]) == 0
-    assert capsys.readouterr().out == (whole / "CARD.md").read_text()
+    assert capsys.readouterr().out == (whole / "CARD.md").read_text("utf-8")
     assert main(["info", "--json", str(whole)]) == 0
     assert json.loads(capsys.readouterr().out) == read_json(whole / "card.json")
     page = tmp_path / "page.md"
     page.write_text("<!-- demo:begin -->\n<!-- demo:end -->\n")
     assert main(["info", str(whole), "--write", str(page)]) == 0
-    body = page.read_text().split("\n", 1)[1].rsplit("\n<!--", 1)[0]
+    body = page.read_text("utf-8").split("\n", 1)[1].rsplit("\n<!--", 1)[0]
     assert body.startswith("Data: ")
     assert body in capsys.readouterr().out
     damages = {
@@ -124,6 +125,7 @@ def wait_until(condition, process):
         time.sleep(0.001)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 def test_killed_again_and_again_it_ends_in_the_same_bits(whole, words, tmp_path):
     out = tmp_path / "run"
 
@@ -167,6 +169,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 def test_ctrl_c_stops_with_a_sentence_and_loses_nothing_saved(words, tmp_path):
     out = tmp_path / "run"
     process = python("-c", STOPPABLE, "train", "--out", out, *words)
@@ -188,6 +191,7 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
+@pytest.mark.skipif(os.name == "nt", reason="limits a file's size by resource")
 def test_a_full_disk_stops_with_one_line_and_harms_nothing(whole, words, tmp_path):
     out = tmp_path / "run"
     out.mkdir()
@@ -228,6 +232,7 @@ def one_process(words, tmp_path_factory):
     ],
     ids=["torchrun", "accelerate"],
 )
+@pytest.mark.skipif(os.name == "nt", reason="torchrun needs Linux or macOS")
 def test_two_processes_train_one_model_and_only_the_first_speaks(one_process, words, tmp_path, launcher):
     out = tmp_path / "run"
     half = ("--fit-batch", "4", "--autoencoder-fit-batch", "4")
@@ -242,6 +247,7 @@ def test_two_processes_train_one_model_and_only_the_first_speaks(one_process, wo
         torch.testing.assert_close(a[name], b[name], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="torchrun needs Linux or macOS")
 def test_two_processes_that_are_refused_end_both(one_process, words):
     launcher = ("torch.distributed.run", "--standalone", "--nproc_per_node", "2")
     code, _, err = finished(python("-m", *launcher, "-m", "ldm_edu", "train", "--out", one_process, *words), timeout=60)
@@ -288,7 +294,7 @@ def test_an_exported_model_is_half_as_large_and_scored_as_stored(whole, tmp_path
     assert card["scores"].keys() == before["scores"].keys()
     model = LatentDiffusion.load(out)
     assert {p.dtype for p in model.parameters()} == {torch.float32}
-    assert capsys.readouterr().out == (out / "CARD.md").read_text() + "\n"
+    assert capsys.readouterr().out == (out / "CARD.md").read_text("utf-8") + "\n"
     assert main(["export", str(whole), str(out)]) == 2
     assert "exists already" in capsys.readouterr().err
     assert main(["export", str(whole), str(tmp_path / "moved"), "--root", str(tmp_path)]) == 0

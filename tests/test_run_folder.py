@@ -41,7 +41,7 @@ def test_a_folder_with_something_else_is_not(tmp_path):
     for out in (tmp_path, tmp_path / "thesis.txt"):
         with pytest.raises(CheckpointError, match="holds no run of ours; choose another --out"):
             check_folder(out, TINY, resume=True)
-    assert (tmp_path / "thesis.txt").read_text() == "precious"
+    assert (tmp_path / "thesis.txt").read_text("utf-8") == "precious"
 
 
 def test_leftovers_of_a_kill_do_not_disturb_and_are_cleared(tmp_path):
@@ -83,7 +83,7 @@ def test_how_a_run_goes_may_change(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "[]", '{"size": "big"}', '{"T": 1}', '{"unet.width": 7}', '{"fit.steps": null}'])
 def test_damaged_settings_are_named(tmp_path, text):
-    (tmp_path / "train.json").write_text(text)
+    (tmp_path / "train.json").write_text(text, "utf-8")
     with pytest.raises(CheckpointError, match=r"train\.json"):
         read_settings(tmp_path, TrainConfig())
 
@@ -106,7 +106,7 @@ def test_damaged_settings_are_named(tmp_path, text):
 def test_a_setting_of_another_type_is_named_with_what_it_must_be(tmp_path, capsys, key, value, message):
     claim(tmp_path, TINY)
     path = tmp_path / "train.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | {key: value}), "utf-8")
     with pytest.raises(CheckpointError, match=rf"train\.json: {message}; correct it$"):
         read_settings(tmp_path, TrainConfig())
     for command in (["info", str(tmp_path)], ["train", "--out", str(tmp_path), "--resume"]):
@@ -116,18 +116,18 @@ def test_a_setting_of_another_type_is_named_with_what_it_must_be(tmp_path, capsy
 
 def test_settings_of_a_newer_version_are_refused_by_name(tmp_path):
     claim(tmp_path, TINY)
-    saved = json.loads((tmp_path / "train.json").read_text())
-    (tmp_path / "train.json").write_text(json.dumps(saved | {"warp": 9}))
+    saved = json.loads((tmp_path / "train.json").read_text("utf-8"))
+    (tmp_path / "train.json").write_text(json.dumps(saved | {"warp": 9}), "utf-8")
     with pytest.raises(CheckpointError, match="warp was 9, now None"):
         check_folder(tmp_path, TINY, resume=True)
 
 
 def test_a_run_from_before_an_option_goes_on_without_it(tmp_path):
     claim(tmp_path, TINY)
-    saved = json.loads((tmp_path / "train.json").read_text())
+    saved = json.loads((tmp_path / "train.json").read_text("utf-8"))
     for key in ("least_words", "text.words"):
         del saved[key]
-    (tmp_path / "train.json").write_text(json.dumps(saved))
+    (tmp_path / "train.json").write_text(json.dumps(saved), "utf-8")
     check_folder(tmp_path, TINY, resume=True)
     with pytest.raises(CheckpointError, match="least_words was 1, now 2"):
         check_folder(tmp_path, dataclasses.replace(TINY, least_words=2), resume=True)

@@ -117,7 +117,7 @@ def test_the_command_prints_and_stores_the_table(tmp_path, capsys):
     asked = ["sweep", str(tmp_path / "model"), "--guidance", "1,2.5", "--steps", "2", "--count", "3"]
     assert main([*asked, "--write", str(table)]) == 0
     printed = capsys.readouterr().out.splitlines()
-    stored = json.loads(table.read_text())
+    stored = json.loads(table.read_text("utf-8"))
     assert stored["count"] == 3
     assert [p["guidance"] for p in stored["points"]] == [1.0, 2.5]
     assert len(printed) == 3

@@ -104,7 +104,7 @@ print(number - 1)
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
 def test_a_kill_amid_any_write_leaves_a_run_that_goes_on_to_the_same_bits(whole, tmp_path):
-    (tmp_path / "killer.py").write_text(KILLER)
+    (tmp_path / "killer.py").write_text(KILLER, "utf-8")
     code, out, err = finished(python(tmp_path / "killer.py", tmp_path))
     assert code == 0, err
     flushes = int(out)
@@ -334,8 +334,9 @@ if losses:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.skipif(os.name == "nt", reason="torchrun needs Linux or macOS")
 def test_two_processes_train_as_one_with_twice_the_batch(tmp_path, optimizer):
-    (tmp_path / "two.py").write_text(TWO)
+    (tmp_path / "two.py").write_text(TWO, "utf-8")
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
     losses = {}
     for name, launcher, batch in (("two", torchrun, 4), ("one", (), 8)):

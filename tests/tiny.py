@@ -84,6 +84,7 @@ def python(*arguments: object) -> subprocess.Popen:
     env = os.environ | {
         "OMP_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",
+        "PYTHONIOENCODING": "utf-8",
         "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests"))),
     }
     return subprocess.Popen(
@@ -91,7 +92,7 @@ def python(*arguments: object) -> subprocess.Popen:
         env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
 
 
