@@ -425,7 +425,7 @@ def test_a_grey_models_result_on_a_colour_picture_is_grey_and_said(did, tmp_path
         ("inpaint", ["--mask", "m.png"], "the mask is 5×5, the picture 20×18"),
         ("inpaint", ["--mask", "absent.png"], "absent.png: no such file"),
         ("inpaint", ["--mask", "black.png", "--out", "black.png", "--force"], "never overwritten"),
-        ("inpaint", ["--box", "0,0,1,1", "--jumps", "-1"], "jumps must be 0 or more"),
+        ("inpaint", ["--box", "0,0,1,1", "--jumps", "-1"], "jumps must be a whole number, 0 or more, got -1"),
         ("inpaint", ["--box", "0,0,19,18"], "next to nothing is known around the hole at 16×16"),
         ("inpaint", ["--box", "1,1,19,17"], "next to nothing is known around the hole at 16×16"),
         ("upscale", ["--factor", "3"], "--factor must be 2 or 4, got 3"),
