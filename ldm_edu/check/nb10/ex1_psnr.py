@@ -134,7 +134,7 @@ def _try(psnr):
     try:
         compare(psnr, _psnr, cases, _KNOWN, ("the PSNR",))
     except Mistake as mistake:
-        if "NotImplementedError" not in str(mistake):
+        if "mean(): could not infer" not in str(mistake):  # PyTorch's kind of error differs between its versions
             raise
         raise Mistake("Your function stops at pictures of uint8: PyTorch takes no mean of bytes") from None
 
